@@ -1,0 +1,1 @@
+"""The web: HTTP in, backend calls, Neuroglancer out."""

@@ -1,0 +1,84 @@
+"""One place that knows how to open the metadata database safely (SQLite by default, PostgreSQL by URL)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from segmentation_backend.errors import ErrorKind, ResourceError
+
+__all__ = ["open_database", "read", "write"]
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another process's transaction before it gives up."""
+
+
+def open_database(url_or_path: str | Path) -> sa.Engine:
+    """Return an engine for a SQLAlchemy URL, or for a SQLite file at a path (made when absent).
+
+    SQLite runs in WAL mode with `synchronous=FULL`: a transaction that was answered survives a
+    crash. Create the engine after a fork, never before.
+    """
+    if isinstance(url_or_path, Path) or "://" not in str(url_or_path):
+        Path(url_or_path).parent.mkdir(parents=True, exist_ok=True)
+        url_or_path = f"sqlite:///{url_or_path}"
+    engine = sa.create_engine(str(url_or_path))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling would begin too late; `_begin_sqlite` does it.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that upgrades from read to write fails at once when another process
+    # wrote in between; a writer therefore takes the write lock when it begins, and waits for it.
+    wants_write = connection.get_execution_options().get("mitoglance_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_write else "BEGIN")
+
+
+@contextmanager
+def read(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection that sees one consistent state; nothing is written."""
+    with _translated(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def write(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection holding the write lock (SQLite); commits at the end, or not at all."""
+    with (
+        _translated(),
+        engine.connect().execution_options(mitoglance_write=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.OperationalError as err:
+        message = str(err.orig)
+        kind = ErrorKind.DISK_FULL if "full" in message else ErrorKind.SOURCE_UNAVAILABLE
+        raise ResourceError(
+            f"The database did not answer ({message}); nothing was changed. Try again; if it "
+            "stays, look at the disk that holds the data directory.",
+            kind,
+        ) from err
