@@ -9,7 +9,15 @@ from typing import Any, TypeAlias
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 
-__all__ = ["Coordinate", "Roi", "ScaleLevel", "VoxelSize", "nearest_level", "parse_coordinate"]
+__all__ = [
+    "Coordinate",
+    "Roi",
+    "ScaleLevel",
+    "VoxelSize",
+    "nearest_level",
+    "parse_coordinate",
+    "plan_levels",
+]
 
 Coordinate: TypeAlias = tuple[int, int, int]
 """A voxel position or extent, z, y, x."""
@@ -180,3 +188,22 @@ def nearest_level(levels: Sequence[ScaleLevel], voxel_size_nm: float) -> ScaleLe
         return max(edge / voxel_size_nm, voxel_size_nm / edge)
 
     return min(levels, key=distance)
+
+
+def plan_levels(
+    shape: Coordinate, voxel_size: VoxelSize, min_side: int = 64, max_levels: int = 10
+) -> tuple[ScaleLevel, ...]:
+    """Return a pyramid from `shape` up: each level halves the axes with the finest voxels.
+
+    An axis is halved (rounding up) while its voxel edge is within 1.5 times the finest one, so
+    that anisotropic stacks grow towards isotropy; the pyramid ends when every side is at most
+    `min_side` voxels.
+    """
+    levels = [ScaleLevel(0, voxel_size, shape)]
+    while max(levels[-1].shape) > min_side and len(levels) < max_levels:
+        last = levels[-1]
+        halved = [edge <= 1.5 * min(last.voxel_size) for edge in last.voxel_size]
+        dz, dy, dx = ((s + 1) // 2 if h else s for s, h in zip(last.shape, halved, strict=True))
+        ez, ey, ex = (e * 2 if h else e for e, h in zip(last.voxel_size, halved, strict=True))
+        levels.append(ScaleLevel(len(levels), (ez, ey, ex), (dz, dy, dx)))
+    return tuple(levels)
