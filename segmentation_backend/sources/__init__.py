@@ -1,0 +1,3 @@
+"""Where images come from: any EM volume, opened, imported or drawn."""
+
+__all__: list[str] = []
