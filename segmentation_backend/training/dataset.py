@@ -1,0 +1,144 @@
+"""Draws labelled crops from volumes, in all three planes; a draw depends on its number only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segmentation_backend.errors import ErrorKind, FormatError, NotFoundError
+from segmentation_backend.sources.synthetic import synthetic_em
+from segmentation_backend.training.augment import LabelledSlice, augment
+from segmentation_backend.training.config import SyntheticSet, TrainingConfig, TrainingVolume
+from segmentation_backend.training.losses import Batch
+from segmentation_backend.training.targets import Targets, make_targets
+
+__all__ = ["LabelledVolume", "draw_batch", "load_validation", "load_volumes", "normalise"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledVolume:
+    """A box of a volume in memory; all arrays z, y, x and equally large."""
+
+    name: str
+    image: NDArray[np.float32]
+    """Mean 0 and standard deviation 1 over the whole volume, as inference feeds it."""
+    labels: NDArray[np.int32]
+    ignore: NDArray[np.bool_]
+    weight: float
+
+    def slice_at(self, axis: int, index: int) -> LabelledSlice:
+        """Return the plane across `axis` (0 = xy, 1 = xz, 2 = yz)."""
+        image, labels, ignore = (
+            np.take(a, index, axis) for a in (self.image, self.labels, self.ignore)
+        )
+        return LabelledSlice(image, labels, ignore)
+
+
+def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the volume with mean 0 and standard deviation 1, float32."""
+    x = image.astype(np.float32)
+    mean, deviation = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
+    return (x - mean) / max(deviation, 1e-6)
+
+
+def load_volumes(config: TrainingConfig) -> list[LabelledVolume]:
+    """Return the training boxes of the volumes, then the synthetic volumes."""
+    volumes = [_load_box(volume, volume.training) for volume in config.volumes]
+    if config.synthetic is not None:
+        volumes += [_make_synthetic(config.synthetic, seed) for seed in config.synthetic.seeds]
+    return volumes
+
+
+def load_validation(config: TrainingConfig) -> list[LabelledVolume]:
+    """Return the held-out sections of the volumes that have some."""
+    kept = [v for v in config.volumes if v.validation[1] > v.validation[0]]
+    return [_load_box(volume, volume.validation) for volume in kept]
+
+
+def draw_batch(volumes: Sequence[LabelledVolume], config: TrainingConfig, number: int) -> Batch:
+    """Return the batch of iteration `number`; it depends on seed and number only."""
+    chances = np.array([v.weight for v in volumes]) / sum(v.weight for v in volumes)
+    images: list[NDArray[np.float32]] = []
+    targets: list[Targets] = []
+    for item in range(config.batch):
+        rng = np.random.default_rng((config.seed, number, item))
+        volume = volumes[int(rng.choice(len(volumes), p=chances))]
+        axis = int(rng.integers(3))
+        source = volume.slice_at(axis, int(rng.integers(volume.image.shape[axis])))
+        crop = augment(source, config.crop, config.augmentation, rng)
+        images.append(crop.image)
+        targets.append(make_targets(crop.labels, crop.ignore, config.heatmap_sigma))
+    return _collate(images, targets)
+
+
+def _collate(images: list[NDArray[np.float32]], targets: list[Targets]) -> Batch:
+    def stack(maps: list[NDArray[np.float32]]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.stack(maps))
+        return tensor if tensor.ndim == 4 else tensor[:, None]
+
+    return Batch(
+        images=stack(images),
+        foreground=stack([t.foreground for t in targets]),
+        weight=stack([t.weight for t in targets]),
+        heatmap=stack([t.heatmap for t in targets]),
+        heatmap_weight=stack([t.heatmap_weight for t in targets]),
+        offsets=stack([t.offsets for t in targets]),
+        offsets_weight=stack([t.offsets_weight for t in targets]),
+    )
+
+
+def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolume:
+    em = _read_array(volume.image, "em")
+    labels = _read_array(volume.labels, "inst")
+    ignore = _read_array(volume.labels, "ignore", optional=True)
+    first, end = sections
+    if labels.shape[1:] != em.shape[1:] or end > len(labels):
+        raise FormatError(
+            f"{volume.labels.name} has labels of shape {labels.shape}, which do not cover sections "
+            f"{first} to {end - 1} of an image of shape {em.shape}; choose other sections.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
+    box = slice(first, end)
+    known = np.zeros(labels.shape, bool) if ignore is None else ignore > 0
+    return LabelledVolume(
+        volume.name,
+        normalise(em)[box],
+        labels[box].astype(np.int32),
+        known[box],
+        volume.weight,
+    )
+
+
+def _read_array(path: Path, key: str, *, optional: bool = False) -> Any:
+    """Return an array of an NPZ file, or None where an optional one is absent."""
+    if not path.is_file():
+        raise NotFoundError(
+            f"There is no training file {path}; give the folder that holds it.",
+            ErrorKind.PATH_NOT_FOUND,
+        )
+    with np.load(path) as archive:
+        if key in archive:
+            return archive[key]
+    if optional:
+        return None
+    raise FormatError(
+        f"{path.name} has no array named {key!r}; training files hold em, inst and ignore.",
+        ErrorKind.UNSUPPORTED_FORMAT,
+    )
+
+
+def _make_synthetic(synthetic: SyntheticSet, seed: int) -> LabelledVolume:
+    volume = synthetic_em(synthetic.shape, seed=seed)
+    return LabelledVolume(
+        f"synthetic-{seed}",
+        normalise(volume.em),
+        volume.mitochondria.astype(np.int32),
+        np.zeros(synthetic.shape, bool),
+        synthetic.weight / len(synthetic.seeds),
+    )

@@ -1,0 +1,103 @@
+"""What the network should answer: centre heatmap and offsets of a labelled 2D crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cc3d
+import edt
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["STRIDE", "Targets", "centres_of", "make_targets", "split_components"]
+
+STRIDE = 4
+"""The network decides centres and offsets on a grid of every fourth pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The answers for one crop of H x W pixels, all float32."""
+
+    foreground: NDArray[np.float32]
+    """(H, W), 1 in mitochondria."""
+    weight: NDArray[np.float32]
+    """(H, W), 0 where the label is unknown, else 1."""
+    heatmap: NDArray[np.float32]
+    """(H/4, W/4), 1 at a centre, falling as a Gaussian."""
+    heatmap_weight: NDArray[np.float32]
+    """(H/4, W/4), 0 where the label is unknown, else 1."""
+    offsets: NDArray[np.float32]
+    """(2, H/4, W/4), dy and dx to the centre of the pixel's object, in pixels of the crop."""
+    offsets_weight: NDArray[np.float32]
+    """(H/4, W/4), 1 in mitochondria whose label is known, else 0."""
+
+
+def split_components(labels: NDArray[Any]) -> NDArray[np.int32]:
+    """Return (H, W) int32 labels 1..n in which each 8-connected piece of an object is its own.
+
+    One mitochondrion may be cut twice by a plane; a 2D network cannot know that the two profiles
+    belong together.
+    """
+    pieces = cc3d.connected_components(labels.astype(np.uint32), connectivity=8)
+    return np.asarray(pieces, dtype=np.int32)
+
+
+def centres_of(objects: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return (n, 2) centres y, x of objects 1..n, each of them inside its own object.
+
+    The centre is the pixel nearest the centroid among those at least half as deep as the object's
+    deepest: the centroid itself of a round object, a point on the middle line of a bent one.
+    """
+    count = int(objects.max(initial=0))
+    if count == 0:
+        return np.zeros((0, 2))
+    y, x = np.nonzero(objects)
+    owner = objects[y, x]
+    size = np.bincount(owner, minlength=count + 1)
+    mean_y = np.bincount(owner, y, count + 1) / np.maximum(size, 1)
+    mean_x = np.bincount(owner, x, count + 1) / np.maximum(size, 1)
+    depth = edt.edt(objects, black_border=False)[y, x]
+    deepest = np.zeros(count + 1)
+    np.maximum.at(deepest, owner, depth)
+    deep = depth >= 0.5 * deepest[owner]
+    y, x, owner = y[deep], x[deep], owner[deep]
+    order = np.lexsort(((y - mean_y[owner]) ** 2 + (x - mean_x[owner]) ** 2, owner))
+    first = np.searchsorted(owner[order], np.arange(1, count + 1))
+    nearest = order[first]
+    return np.stack([y[nearest], x[nearest]], 1).astype(np.float64)
+
+
+def make_targets(labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float) -> Targets:
+    """Return the answers for a crop of `labels` (H, W), sides multiples of 4.
+
+    `ignore` marks unknown pixels, `sigma` is the width of a centre's Gaussian in pixels.
+    """
+    objects = split_components(labels)
+    centres = centres_of(objects)
+    height, width = objects.shape
+    heatmap = np.zeros(objects.shape, np.float32)
+    if len(centres):
+        peaks = np.ones(objects.shape, bool)
+        peaks[centres[:, 0].astype(int), centres[:, 1].astype(int)] = False
+        # The largest of many equal Gaussians is the Gaussian of the nearest centre.
+        distance = ndimage.distance_transform_edt(peaks)
+        heatmap = np.exp(-0.5 * (distance / sigma) ** 2).astype(np.float32)
+    blocks = heatmap.reshape(height // STRIDE, STRIDE, width // STRIDE, STRIDE)
+    # Grid point i lies at pixel 4 i + 1.5: so does bilinear interpolation place it.
+    coarse = objects[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    known = ~ignore[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    grid = np.mgrid[: height // STRIDE, : width // STRIDE] * STRIDE + (STRIDE - 1) / 2
+    padded = np.vstack([np.zeros((1, 2)), centres])
+    offsets = np.moveaxis(padded[coarse], -1, 0) - grid
+    inside = (coarse > 0) & known
+    return Targets(
+        foreground=(objects > 0).astype(np.float32),
+        weight=(~ignore).astype(np.float32),
+        heatmap=blocks.mean(axis=(1, 3), dtype=np.float32),
+        heatmap_weight=known.astype(np.float32),
+        offsets=(offsets * inside).astype(np.float32),
+        offsets_weight=inside.astype(np.float32),
+    )
