@@ -1,0 +1,17 @@
+"""The front door: volumes, their labels, edits and segmentation, for the web and for notebooks."""
+
+from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.editing import EditContext
+from segmentation_backend.workspace.encoding import EncodedChunk
+from segmentation_backend.workspace.planning import SegmentationPlan
+from segmentation_backend.workspace.previews import SplitPreview
+from segmentation_backend.workspace.workspace import Workspace
+
+__all__ = [
+    "EditContext",
+    "EncodedChunk",
+    "SegmentationPlan",
+    "SplitPreview",
+    "VolumeInfo",
+    "Workspace",
+]

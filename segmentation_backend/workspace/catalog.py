@@ -1,0 +1,187 @@
+"""The volumes a data directory knows: their names, where their voxels are, how they look."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from segmentation_backend.database import read, write
+from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
+from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, plan_levels
+from segmentation_backend.sources import CloudSettings, Contrast, Volume, open_volume
+from segmentation_backend.sources.importing import import_image, needs_import
+
+__all__ = ["Catalog", "VolumeInfo"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+metadata = sa.MetaData()
+volumes = sa.Table(
+    "volumes",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("dataset", sa.Text),
+    sa.Column("voxel_size", sa.Text),
+    sa.Column("contrast", sa.Text, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """What a volume is, without its voxels."""
+
+    name: str
+    source: str
+    """What the user named: a path or URL."""
+    dtype: str
+    bounds: Roi
+    """The extent at level 0, the voxel grid of labels and of every coordinate we exchange."""
+    levels: tuple[ScaleLevel, ...]
+    """Levels of the image."""
+    label_levels: tuple[ScaleLevel, ...]
+    contrast: Contrast
+    voxel_size_is_assumed: bool
+
+    @property
+    def voxel_size(self) -> VoxelSize:
+        """The voxel edges at level 0, nm, z, y, x."""
+        return self.levels[0].voxel_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the volume as the HTTP interface shows it (without its version)."""
+        return {
+            "name": self.name,
+            "image": self.source,
+            "dtype": self.dtype,
+            "bounds": self.bounds.to_json(),
+            "levels": [level.to_json() for level in self.levels],
+            "label_levels": [level.to_json() for level in self.label_levels],
+            "voxel_size": list(self.voxel_size),
+            "voxel_size_is_assumed": self.voxel_size_is_assumed,
+            "contrast": {"low": self.contrast.low, "high": self.contrast.high},
+        }
+
+
+class Catalog:
+    """Volumes by name, in the database; image files it made itself lie in `image_dir`."""
+
+    def __init__(self, engine: sa.Engine, image_dir: Path, cloud: CloudSettings) -> None:
+        """Open the catalogue, making its table when absent."""
+        self._engine = engine
+        self._image_dir = image_dir
+        self._cloud = cloud
+        metadata.create_all(engine)
+
+    def names(self) -> list[str]:
+        """Return the names of all volumes, sorted."""
+        with read(self._engine) as connection:
+            return list(connection.scalars(sa.select(volumes.c.name).order_by(volumes.c.name)))
+
+    def open(self, name: str) -> tuple[VolumeInfo, Volume]:
+        """Open a registered volume for reading."""
+        row = self._row(name)
+        if row is None:
+            known = ", ".join(self.names()) or "none yet"
+            raise NotFoundError(
+                f"There is no volume {name!r}; the volumes here are: {known}.",
+                ErrorKind.VOLUME_NOT_FOUND,
+            )
+        size = json.loads(row.voxel_size) if row.voxel_size else None
+        image = self._open_image(row.image, row.dataset, size, name)
+        contrast = Contrast(**json.loads(row.contrast))
+        return _describe(name, row.source, image, contrast), image
+
+    def add(
+        self,
+        name: str,
+        source: str,
+        *,
+        dataset: str | None = None,
+        voxel_size: VoxelSize | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> VolumeInfo:
+        """Register an image under a name; formats that cannot be read in chunks are imported.
+
+        The same name with the same source is answered with what is there already.
+        """
+        check_name(name)
+        row = self._row(name)
+        if row is not None:
+            if row.source != source:
+                raise ConflictError(
+                    f"The name {name!r} belongs to {row.source}; choose another name for {source}.",
+                    ErrorKind.NAME_TAKEN,
+                )
+            return self.open(name)[0]
+        location, inside = source, dataset
+        if needs_import(source):
+            target = self._image_dir / f"{name}.zarr"
+            if not target.exists():
+                import_image(
+                    Path(source), target, dataset=dataset, voxel_size=voxel_size, progress=progress
+                )
+            location, inside = str(target), None
+        image = self._open_image(location, inside, voxel_size, name)
+        contrast = image.contrast()
+        values = {
+            "name": name,
+            "source": source,
+            "image": location,
+            "dataset": inside,
+            "voxel_size": json.dumps(voxel_size) if voxel_size else None,
+            "contrast": json.dumps(
+                {k: getattr(contrast, k) for k in ("mean", "std", "low", "high")}
+            ),
+            "created": datetime.now(UTC).isoformat(),
+        }
+        with write(self._engine) as connection:
+            known = connection.scalar(sa.select(volumes.c.name).where(volumes.c.name == name))
+            if known is None:
+                connection.execute(volumes.insert().values(**values))
+        return _describe(name, source, image, contrast)
+
+    def _row(self, name: str) -> sa.Row[Any] | None:
+        with read(self._engine) as connection:
+            return connection.execute(sa.select(volumes).where(volumes.c.name == name)).first()
+
+    def _open_image(
+        self, location: str, dataset: str | None, voxel_size: Any, name: str
+    ) -> Volume:
+        size = None if voxel_size is None else (*map(float, voxel_size),)
+        return open_volume(
+            location, dataset=dataset, voxel_size=size, name=name, cloud=self._cloud
+        )
+
+
+def check_name(name: str) -> None:
+    """Refuse a volume name that would not fit into a URL."""
+    if not NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"{name!r} cannot name a volume; use 1 to 64 letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit.",
+            ErrorKind.INVALID_NAME,
+        )
+
+
+def _describe(name: str, source: str, image: Volume, contrast: Contrast) -> VolumeInfo:
+    finest = image.levels[0]
+    return VolumeInfo(
+        name=name,
+        source=source,
+        dtype=str(image.dtype),
+        bounds=image.bounds,
+        levels=image.levels,
+        label_levels=plan_levels(finest.shape, finest.voxel_size),
+        contrast=contrast,
+        voxel_size_is_assumed=image.voxel_size_is_assumed,
+    )

@@ -1,0 +1,138 @@
+"""What a segmentation will do, decided before any worker is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_level
+from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.workspace.catalog import VolumeInfo
+
+__all__ = ["EXISTING", "MODES", "PLANES", "SegmentationPlan", "check_budget", "check_choice", "plan_region"]
+
+MODES = ("slice", "stack")
+PLANES = {"xy": 0, "xz": 1, "yz": 2}
+"""The axis (of z, y, x) that a plane is perpendicular to."""
+EXISTING = ("replace-unedited", "keep")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationPlan:
+    """A region, a level, a model and its parameters: all that a worker needs to know."""
+
+    volume: str
+    roi: Roi
+    """Level-0 voxels, inside the volume."""
+    mode: str
+    plane: str
+    level: int
+    """Image level that the network reads."""
+    level_voxel_size: VoxelSize
+    level_roi: Roi
+    """The region in voxels of that level."""
+    model: str
+    existing: str
+    parameters: InferenceParameters
+
+    @property
+    def voxels(self) -> int:
+        """The number of voxels the network will see."""
+        return self.level_roi.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as stored with the job and in the operation's provenance."""
+        return {
+            "volume": self.volume,
+            "roi": self.roi.to_json(),
+            "mode": self.mode,
+            "plane": self.plane,
+            "level": self.level,
+            "level_voxel_size": list(self.level_voxel_size),
+            "level_roi": self.level_roi.to_json(),
+            "voxels": self.voxels,
+            "model": self.model,
+            "existing": self.existing,
+            "parameters": self.parameters.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SegmentationPlan:
+        """Return the plan that `to_json` wrote."""
+        z, y, x = value["level_voxel_size"]
+        return cls(
+            volume=value["volume"],
+            roi=Roi.from_json(value["roi"]),
+            mode=value["mode"],
+            plane=value["plane"],
+            level=value["level"],
+            level_voxel_size=(z, y, x),
+            level_roi=Roi.from_json(value["level_roi"]),
+            model=value["model"],
+            existing=value["existing"],
+            parameters=InferenceParameters.from_json(value["parameters"]),
+        )
+
+
+def plan_region(
+    info: VolumeInfo, roi: Roi, mode: str, plane: str, level: int | None, model_voxel_size: float
+) -> tuple[Roi, ScaleLevel, Roi]:
+    """Return the region clipped to the volume, the image level to read, and the region there.
+
+    Without a `level`, the one whose voxels are nearest the model's is read. A region that lies
+    outside the volume, or a slice that is more than one voxel thick, is refused.
+    """
+    check_choice("mode", mode, MODES)
+    check_choice("plane", plane, tuple(PLANES))
+    clipped = roi.intersect(info.bounds)
+    if clipped.is_empty:
+        raise InvalidInputError(
+            f"The region {roi} lies outside the volume {info.name}, which is {info.bounds}; "
+            "move the view over the volume.",
+            ErrorKind.ROI_OUT_OF_BOUNDS,
+        )
+    thickness = clipped.shape[PLANES[plane]]
+    if mode == "slice" and thickness != 1:
+        raise InvalidInputError(
+            f"A slice in {plane} is one voxel thick, but the region {clipped} is {thickness} "
+            'thick; ask for mode "stack", or for one plane.',
+            ErrorKind.INVALID_PARAMETER,
+        )
+    scale = _choose_level(info, level, model_voxel_size)
+    factor = [c / f for c, f in zip(scale.voxel_size, info.voxel_size, strict=True)]
+    whole = Roi((0, 0, 0), scale.shape)
+    return clipped, scale, clipped.downscale(factor).intersect(whole)
+
+
+def check_budget(roi: Roi, level: ScaleLevel, max_voxels: int) -> None:
+    """Refuse a region with more voxels than a job may read."""
+    if roi.size > max_voxels:
+        side = round(max_voxels ** (1 / 3))
+        z, y, x = roi.shape
+        raise InvalidInputError(
+            f"The visible region is {z} × {y} × {x} voxels (z, y, x) at level {level.level}, "
+            f"{roi.size / 1e6:,.1f} million; the limit is {max_voxels / 1e6:,.1f} million. Zoom "
+            f"in (a cube of about {side} voxels a side fits), or segment a single slice.",
+            ErrorKind.ROI_TOO_LARGE,
+        )
+
+
+def _choose_level(info: VolumeInfo, level: int | None, model_voxel_size: float) -> ScaleLevel:
+    if level is None:
+        return nearest_level(info.levels, model_voxel_size)
+    if not 0 <= level < len(info.levels):
+        raise InvalidInputError(
+            f"{info.name} has levels 0 to {len(info.levels) - 1}, not {level}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    return info.levels[level]
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInputError(
+            f"{name} must be one of {', '.join(choices)}, not {value!r}.",
+            ErrorKind.INVALID_PARAMETER,
+        )

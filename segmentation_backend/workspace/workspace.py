@@ -1,0 +1,331 @@
+"""`Workspace`: one data directory, its volumes and everything one can do with them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from segmentation_backend.database import open_database
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.labels import LabelRepository, LabelView, ObjectStats, Operation
+from segmentation_backend.models import ModelSpec, default_model, find_model, list_models
+from segmentation_backend.sources import CloudSettings, Volume
+from segmentation_backend.sources.synthetic import synthetic_em
+from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
+from segmentation_backend.workspace.editing import EditContext, Editor, check_id
+from segmentation_backend.workspace.encoding import (
+    EncodedChunk,
+    encode_labels,
+    encode_nothing,
+    etag_of,
+)
+from segmentation_backend.workspace.planning import (
+    EXISTING,
+    SegmentationPlan,
+    check_budget,
+    check_choice,
+    plan_region,
+)
+from segmentation_backend.workspace.previews import Previews, SplitPreview
+
+__all__ = ["Workspace"]
+
+DEMO = "demo"
+DEMO_SHAPE = (128, 256, 256)
+DEMO_SEED = 7
+DEMO_VOXEL_SIZE = (10.0, 10.0, 10.0)
+MAX_CUTOUT_VOXELS = 2**27
+"""One answer of at most a gigabyte of ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    info: VolumeInfo
+    image: Volume
+    repository: LabelRepository
+
+
+class Workspace:
+    """A data directory, opened. One per process; safe to use from many threads.
+
+    >>> workspace = Workspace(Path("data"))
+    >>> workspace.register("cell", "cell.zarr")
+    >>> workspace.merge("cell", ids=[3, 8], points=None, edit=EditContext("ana"))
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        database_url: str | None = None,
+        cloud: CloudSettings | None = None,
+        max_voxels: int = 2**26,
+    ) -> None:
+        """Open (and make) a data directory; `max_voxels` bounds one segmentation."""
+        self.data_dir = data_dir
+        self.models_dir = data_dir / "models"
+        self.max_voxels = max_voxels
+        for folder in (data_dir, self.models_dir, data_dir / "images", data_dir / "packs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.engine: sa.Engine = open_database(database_url or data_dir / "mitoglance.sqlite")
+        self._catalog = Catalog(self.engine, data_dir / "images", cloud or CloudSettings())
+        self._previews = Previews(data_dir / "previews")
+        self._opened: dict[str, _Opened] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.engine.dispose()
+
+    # Volumes
+
+    def volumes(self) -> list[VolumeInfo]:
+        """Return every registered volume."""
+        return [self.volume(name) for name in self._catalog.names()]
+
+    def volume(self, name: str) -> VolumeInfo:
+        """Return one volume, or raise NotFoundError naming those that exist."""
+        return self._open(name).info
+
+    def register(
+        self,
+        name: str,
+        image: str,
+        *,
+        dataset: str | None = None,
+        voxel_size: VoxelSize | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> VolumeInfo:
+        """Register an image (path or URL); NPZ, TIFF and HDF5 are first imported with a pyramid."""
+        return self._catalog.add(
+            name, image, dataset=dataset, voxel_size=voxel_size, progress=progress
+        )
+
+    def register_demo(self) -> VolumeInfo:
+        """Register the synthetic EM volume as `demo`."""
+        target = self.data_dir / "images" / "demo-source.npz"
+        if not target.exists():
+            temporary = target.with_name(".demo-source.npz")
+            np.savez(temporary, em=synthetic_em(DEMO_SHAPE, DEMO_SEED, DEMO_VOXEL_SIZE).em)
+            temporary.replace(target)
+        return self.register(DEMO, str(target), dataset="em", voxel_size=DEMO_VOXEL_SIZE)
+
+    # Reading
+
+    def head(self, volume: str) -> int:
+        """Return the newest version of a volume's labels."""
+        return self._open(volume).repository.head
+
+    def at(self, volume: str, version: int | None = None) -> LabelView:
+        """Return the labels of a version (the newest without one), read-only."""
+        return self._open(volume).repository.at(version)
+
+    def image_chunk(self, volume: str, level: int, roi: Roi) -> npt.NDArray[Any]:
+        """Return image voxels (z, y, x) of a level."""
+        return self._open(volume).image.read(roi, level)
+
+    def label_chunk(
+        self, volume: str, version: int | None, level: int, index: Coordinate
+    ) -> EncodedChunk:
+        """Return one 64³ chunk of root ids, encoded for Neuroglancer when its bytes are asked."""
+        opened = self._open(volume)
+        view = opened.repository.at(version)
+        shape = opened.info.label_levels[level].shape
+
+        def data() -> bytes:
+            roots = view.chunk(level, index)
+            if roots is not None:
+                return encode_labels(roots)
+            z, y, x = (min(64, s - 64 * i) for s, i in zip(shape, index, strict=True))
+            return encode_nothing((z, y, x))
+
+        return EncodedChunk(view.chunk_etag(level, index), data)
+
+    def cutout(
+        self,
+        volume: str,
+        roi: Roi,
+        level: int = 0,
+        version: int | None = None,
+        layer: str = "labels",
+    ) -> npt.NDArray[Any]:
+        """Return image voxels or root ids (z, y, x) of a region inside the volume."""
+        check_choice("layer", layer, ("labels", "image"))
+        opened = self._open(volume)
+        levels = opened.info.label_levels if layer == "labels" else opened.info.levels
+        if not 0 <= level < len(levels):
+            raise InvalidInputError(
+                f"The {layer} of {volume} have levels 0 to {len(levels) - 1}, not {level}.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        bounds = Roi((0, 0, 0), levels[level].shape)
+        if not bounds.encloses(roi):
+            raise InvalidInputError(
+                f"The region {roi} is not inside {bounds}, the bounds at level {level}.",
+                ErrorKind.ROI_OUT_OF_BOUNDS,
+            )
+        if roi.size > MAX_CUTOUT_VOXELS:
+            raise InvalidInputError(
+                f"The region {roi} has {roi.size} voxels; one cutout holds at most "
+                f"{MAX_CUTOUT_VOXELS}. Ask for smaller regions, or a coarser level.",
+                ErrorKind.ROI_TOO_LARGE,
+            )
+        if layer == "image":
+            return opened.image.read(roi, level)
+        return opened.repository.at(version).read(roi, level)
+
+    def operations(
+        self, volume: str, since: int = 0, limit: int = 100, user: str | None = None
+    ) -> list[Operation]:
+        """Return operations: those after `since` in order, or (since = 0) the newest first."""
+        return self._open(volume).repository.operations(since=since, limit=limit, user=user)
+
+    def objects(
+        self,
+        volume: str,
+        version: int | None = None,
+        roi: Roi | None = None,
+        sort: str = "-voxels",
+        limit: int = 1000,
+    ) -> list[ObjectStats]:
+        """Return objects with their boxes and sizes, largest first."""
+        return self.at(volume, version).objects(roi=roi, sort=sort, limit=limit)
+
+    def object(self, volume: str, root: int, version: int | None = None) -> ObjectStats:
+        """Return the box, size and centroid of one object."""
+        return self.at(volume, version).object(check_id(root))
+
+    # Editing
+
+    def merge(
+        self,
+        volume: str,
+        *,
+        ids: Sequence[int] | None = None,
+        points: Sequence[Coordinate] | None = None,
+        edit: EditContext,
+    ) -> Operation:
+        """Join two or more objects, named by ids or by voxels inside them."""
+        return self._editor(volume).merge(ids, points, edit)
+
+    def split_preview(self, volume: str, groups: Sequence[Sequence[Coordinate]]) -> SplitPreview:
+        """Work a split out without committing it; the result can be looked at for an hour."""
+        view, root, roi, sides = self._editor(volume).split_preview(groups)
+        return self._previews.save(volume, view.version, root, roi, sides)
+
+    def split(
+        self, volume: str, groups: Sequence[Sequence[Coordinate]], edit: EditContext
+    ) -> Operation:
+        """Cut one object into as many parts as there are groups of voxels."""
+        return self._editor(volume).split(groups, edit)
+
+    def undo(self, volume: str, edit: EditContext, operation_id: int | None = None) -> Operation:
+        """Take back the caller's last operation, or a named one."""
+        return self._editor(volume).undo(edit, operation_id)
+
+    def redo(self, volume: str, edit: EditContext, operation_id: int | None = None) -> Operation:
+        """Bring back what the caller's last undo took away."""
+        return self._editor(volume).redo(edit, operation_id)
+
+    def revert(self, volume: str, version: int, edit: EditContext) -> Operation:
+        """Bring the labels of an earlier version back, as a new operation."""
+        return self._editor(volume).revert(version, edit)
+
+    # Previews
+
+    def preview(self, preview_id: str) -> SplitPreview:
+        """Return a split preview made within the last hour."""
+        return self._previews.load(preview_id)[0]
+
+    def preview_chunk(self, preview_id: str, roi: Roi) -> EncodedChunk:
+        """Return part of a preview, encoded for Neuroglancer; `roi` counts from its corner."""
+        preview, sides = self._previews.load(preview_id)
+        if not Roi((0, 0, 0), preview.roi.shape).encloses(roi):
+            raise InvalidInputError(
+                f"{roi} is not inside the preview, {preview.roi.shape}.",
+                ErrorKind.ROI_OUT_OF_BOUNDS,
+            )
+        part = sides[roi.slices()].astype(np.uint64)
+        return EncodedChunk(etag_of(preview_id, roi), lambda: encode_labels(part))
+
+    # Segmentation
+
+    def models(self) -> list[ModelSpec]:
+        """Return the models that can be run here, the default first."""
+        default = default_model(self.models_dir)
+        rest = [m for m in list_models(self.models_dir) if m.name != default.name]
+        return [default, *rest]
+
+    def plan_segmentation(
+        self,
+        volume: str,
+        roi: Roi,
+        *,
+        mode: str = "slice",
+        plane: str = "xy",
+        model: str | None = None,
+        level: int | None = None,
+        existing: str = "replace-unedited",
+        parameters: Mapping[str, Any] | None = None,
+        enforce_budget: bool = True,
+    ) -> SegmentationPlan:
+        """Clip a region, choose its level and check everything a worker would refuse later."""
+        info = self.volume(volume)
+        check_choice("existing", existing, EXISTING)
+        spec = (
+            default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
+        )
+        chosen = InferenceParameters.from_json(parameters or {})
+        clipped, scale, level_roi = plan_region(
+            info, roi, mode, plane, level, spec.voxel_size_nm
+        )
+        if enforce_budget:
+            check_budget(level_roi, scale, self.max_voxels)
+        return SegmentationPlan(
+            volume=volume,
+            roi=clipped,
+            mode=mode,
+            plane=plane,
+            level=scale.level,
+            level_voxel_size=scale.voxel_size,
+            level_roi=level_roi,
+            model=spec.name,
+            existing=existing,
+            parameters=chosen,
+        )
+
+    def segment(
+        self,
+        plan: SegmentationPlan,
+        edit: EditContext,
+        progress: Callable[[float, str], None] = lambda share, sentence: None,
+    ) -> Operation:
+        """Run a plan here and now (in a worker, or a notebook) and commit its objects."""
+        from segmentation_backend.workspace.segmentation import run_plan
+
+        opened = self._open(plan.volume)
+        return run_plan(
+            plan, opened.info, opened.image, opened.repository, self.models_dir, edit, progress
+        )
+
+    def _editor(self, volume: str) -> Editor:
+        return Editor(self._open(volume).repository)
+
+    def _open(self, name: str) -> _Opened:
+        with self._lock:
+            opened = self._opened.get(name)
+            if opened is None:
+                info, image = self._catalog.open(name)
+                repository = LabelRepository(
+                    self.engine, self.data_dir / "packs", name, info.label_levels
+                )
+                opened = self._opened[name] = _Opened(info, image, repository)
+            return opened
