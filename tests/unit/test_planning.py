@@ -1,0 +1,113 @@
+"""Regions: clipped, put on the right level, refused when too large."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.geometry import Roi, ScaleLevel, plan_levels
+from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.sources import Contrast
+from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.planning import SegmentationPlan, check_budget, plan_region
+from segmentation_backend.workspace.segmentation import to_level_zero
+
+
+def volume(shape=(64, 512, 512), voxel_size=(4.0, 4.0, 4.0)) -> VolumeInfo:
+    levels = plan_levels(shape, voxel_size)
+    return VolumeInfo(
+        name="cell",
+        source="cell.zarr",
+        dtype="uint8",
+        bounds=Roi((0, 0, 0), shape),
+        levels=levels,
+        label_levels=levels,
+        contrast=Contrast(128.0, 30.0, 20.0, 230.0),
+        voxel_size_is_assumed=False,
+    )
+
+
+def test_a_region_is_clipped_to_the_volume() -> None:
+    roi, _, _ = plan_region(
+        volume(), Roi((-5, -5, 500), (100, 20, 100)), "stack", "xy", None, 4.0
+    )
+    assert roi == Roi((0, 0, 500), (64, 15, 12))
+
+
+def test_the_level_nearest_the_models_voxel_size_is_read() -> None:
+    _, scale, level_roi = plan_region(
+        volume(), Roi((10, 100, 101), (1, 200, 201)), "slice", "xy", None, 10.0
+    )
+    assert scale.level == 1
+    assert level_roi == Roi((5, 50, 50), (1, 100, 101))
+
+
+def test_a_named_level_wins() -> None:
+    _, scale, _ = plan_region(volume(), Roi((0, 0, 0), (1, 9, 9)), "slice", "xy", 0, 10.0)
+    assert scale.level == 0
+
+
+@pytest.mark.parametrize(
+    ("roi", "mode", "plane", "level", "kind"),
+    [
+        (Roi((99, 0, 0), (1, 9, 9)), "slice", "xy", None, ErrorKind.ROI_OUT_OF_BOUNDS),
+        (Roi((0, 0, 0), (2, 9, 9)), "slice", "xy", None, ErrorKind.INVALID_PARAMETER),
+        (Roi((0, 0, 0), (1, 9, 9)), "slice", "yz", None, ErrorKind.INVALID_PARAMETER),
+        (Roi((0, 0, 0), (1, 9, 9)), "slab", "xy", None, ErrorKind.INVALID_PARAMETER),
+        (Roi((0, 0, 0), (1, 9, 9)), "slice", "zz", None, ErrorKind.INVALID_PARAMETER),
+        (Roi((0, 0, 0), (1, 9, 9)), "slice", "xy", 17, ErrorKind.INVALID_PARAMETER),
+    ],
+)
+def test_what_cannot_be_segmented_is_refused(roi, mode, plane, level, kind) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        plan_region(volume(), roi, mode, plane, level, 10.0)
+    assert caught.value.kind == kind
+
+
+def test_a_region_over_the_budget_says_its_size_the_limit_and_the_way_out() -> None:
+    level = ScaleLevel(0, (4.0, 4.0, 4.0), (2000, 2000, 2000))
+    check_budget(Roi((0, 0, 0), (100, 100, 100)), level, 10**6)
+    with pytest.raises(InvalidInputError, match=r"1000 × 1000 × 1000.*limit is 1\.0.*Zoom in"):
+        check_budget(Roi((0, 0, 0), (1000, 1000, 1000)), level, 10**6)
+
+
+def test_a_plan_survives_json() -> None:
+    plan = SegmentationPlan(
+        volume="cell",
+        roi=Roi((1, 2, 3), (1, 20, 30)),
+        mode="slice",
+        plane="xy",
+        level=1,
+        level_voxel_size=(8.0, 8.0, 8.0),
+        level_roi=Roi((0, 1, 1), (1, 10, 16)),
+        model="mitoglance-small",
+        existing="keep",
+        parameters=replace(InferenceParameters(), confidence_thr=0.4),
+    )
+    assert SegmentationPlan.from_json(plan.to_json()) == plan
+
+
+@given(
+    factor=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
+    offset=st.tuples(*[st.integers(0, 40)] * 3),
+    shape=st.tuples(*[st.integers(1, 30)] * 3),
+)
+def test_every_fine_voxel_takes_the_label_of_the_coarse_voxel_around_it(
+    factor, offset, shape
+) -> None:
+    coarse_size = tuple(4.0 * f for f in factor)
+    roi = Roi(offset, shape)
+    level_roi = roi.downscale(factor)
+    coarse = np.arange(1, level_roi.size + 1, dtype=np.uint32).reshape(level_roi.shape)
+    fine = to_level_zero(coarse, level_roi, coarse_size, roi, (4.0, 4.0, 4.0))
+    for axis_index in np.ndindex(*shape):
+        where = tuple(
+            (o + i) // f - lo
+            for o, i, f, lo in zip(offset, axis_index, factor, level_roi.offset, strict=True)
+        )
+        assert fine[axis_index] == coarse[where]
+        if sum(axis_index) > 20:
+            break
