@@ -1,1 +1,66 @@
 """The web: HTTP in, backend calls, Neuroglancer out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import errors, metrics, neuroglancer, security
+from app.client_files import ClientFiles
+from app.config import Config
+from app.jobs import JobStore
+from app.routes import BLUEPRINTS
+from app.services import Services
+from app.sessions import SessionStore
+from app.shares import ShareStore
+from app.storage import create_tables, instance_id
+from segmentation_backend.workspace import Workspace
+
+__all__ = ["create_app"]
+
+MAX_BODY_BYTES = 2 * 2**20
+"""The largest request: a view state with thousands of picked objects is far smaller."""
+
+
+def create_app(config: Config) -> Flask:
+    """Return the application on a data directory; call it after a fork, once per process."""
+    logging.basicConfig(level=config.log_level.upper())
+    app = Flask(__name__, static_folder=str(static_folder()), static_url_path="/static")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+
+    workspace = Workspace(
+        config.data_dir, config.database_url, config.cloud, max_voxels=config.max_voxels
+    )
+    create_tables(workspace.engine)
+    app.extensions["mitoglance"] = Services(
+        config=config,
+        workspace=workspace,
+        sessions=SessionStore(workspace.engine),
+        shares=ShareStore(workspace.engine),
+        jobs=JobStore(workspace.engine),
+        client=ClientFiles(),
+        instance=instance_id(workspace.engine),
+    )
+
+    errors.init_app(app)
+    security.init_app(app)
+    metrics.init_app(app)
+    app.register_blueprint(neuroglancer.blueprint)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        proxied = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
+    return app
+
+
+def static_folder() -> Path:
+    """Return the folder of our scripts and styles: in the package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    packaged = here / "static"
+    return packaged if packaged.is_dir() else here.parent / "static"

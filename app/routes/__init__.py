@@ -1,1 +1,31 @@
-"""Routes, one file per resource."""
+"""One blueprint per resource; none knows another."""
+
+from app.routes import (
+    edits,
+    events,
+    health,
+    images,
+    labels,
+    pages,
+    previews,
+    segment,
+    sessions,
+    shares,
+    volumes,
+)
+
+__all__ = ["BLUEPRINTS"]
+
+BLUEPRINTS = (
+    pages.blueprint,
+    health.blueprint,
+    volumes.blueprint,
+    segment.blueprint,
+    edits.blueprint,
+    shares.blueprint,
+    sessions.blueprint,
+    events.blueprint,
+    images.blueprint,
+    labels.blueprint,
+    previews.blueprint,
+)

@@ -1,0 +1,50 @@
+"""What a page knows when it starts: the session, its volume, the models and the keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.keymap import ACTION_PREFIX, KEYMAP
+from app.services import Services
+from app.sessions import Session
+from app.viewer import IMAGE_LAYER, LABEL_LAYER
+
+__all__ = ["session_document"]
+
+
+def session_document(parts: Services, session: Session, user: str) -> dict[str, Any]:
+    """Return the session as pages and `GET /api/v1/sessions/<token>` get it."""
+    workspace = parts.workspace
+    info = workspace.volume(session.volume)
+    pinned = session.pinned_version
+    return {
+        "id": session.token,
+        "volume": session.volume,
+        "pinned_version": pinned,
+        "version": workspace.head(session.volume) if pinned is None else pinned,
+        "read_only": session.read_only,
+        "share_id": session.share_id,
+        "user": user,
+        "image_layer": IMAGE_LAYER,
+        "label_layer": LABEL_LAYER,
+        "voxel_size": list(info.voxel_size),
+        "voxel_size_is_assumed": info.voxel_size_is_assumed,
+        "bounds": info.bounds.to_json(),
+        "levels": [level.to_json() for level in info.levels],
+        "models": _models(parts),
+        "limits": {"max_voxels": workspace.max_voxels},
+        "keymap": [binding.to_json() for binding in KEYMAP],
+        "action_prefix": ACTION_PREFIX,
+    }
+
+
+def _models(parts: Services) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": spec.name,
+            "description": spec.description,
+            "voxel_size_nm": spec.voxel_size_nm,
+            "is_default": position == 0,
+        }
+        for position, spec in enumerate(parts.workspace.models())
+    ]

@@ -1,0 +1,111 @@
+"""Neuroglancer's precomputed format: `info` documents and chunk names; x, y, z lives only here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from app.neuroglancer import IMMUTABLE
+from segmentation_backend.errors import ErrorKind, NotFoundError
+from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
+from segmentation_backend.workspace import EncodedChunk
+
+__all__ = ["CHUNK", "answer_chunk", "answer_info", "chunk_index", "parse_chunk", "volume_info"]
+
+CHUNK = 64
+"""The side of every chunk we serve, in voxels."""
+
+_NAME = re.compile(r"(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})")
+
+
+def volume_info(
+    kind: str,
+    dtype: str,
+    levels: Sequence[ScaleLevel],
+    key_stem: str,
+    encoding: str,
+    offset: Coordinate = (0, 0, 0),
+) -> dict[str, Any]:
+    """Return an `info` document; the key of each scale is `<key_stem>/<level>`.
+
+    `offset` (z, y, x) is where level 0 begins; pass more than one level only without it.
+    """
+    extra = {"compressed_segmentation_block_size": [8, 8, 8]}
+    return {
+        "@type": "neuroglancer_multiscale_volume",
+        "type": kind,
+        "data_type": dtype,
+        "num_channels": 1,
+        "scales": [
+            {
+                "key": f"{key_stem}/{level.level}",
+                "size": list(level.shape[::-1]),
+                "resolution": list(level.voxel_size[::-1]),
+                "voxel_offset": list(offset[::-1]),
+                "chunk_sizes": [[CHUNK, CHUNK, CHUNK]],
+                "encoding": encoding,
+                **(extra if encoding == "compressed_segmentation" else {}),
+            }
+            for level in levels
+        ],
+    }
+
+
+def parse_chunk(name: str, whole: Roi) -> Roi:
+    """Return the region (z, y, x) of a chunk `x0-x1_y0-y1_z0-z1` of the grid over `whole`.
+
+    Any other name, or a chunk outside, is a NotFoundError: there is nothing at that address.
+    """
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        x0, x1, y0, y1, z0, z1 = map(int, match.groups())
+        begin = (z0, y0, x0)
+        if whole.contains(begin) and all(
+            (b - o) % CHUNK == 0 for b, o in zip(begin, whole.offset, strict=True)
+        ):
+            chunk = Roi(begin, (CHUNK, CHUNK, CHUNK)).intersect(whole)
+            if chunk.end == (z1, y1, x1):
+                return chunk
+    raise NotFoundError(
+        f"{name[:100]!r} is not a chunk of this volume; chunks are x0-x1_y0-y1_z0-z1 on a grid of "
+        f"{CHUNK} voxels.",
+        ErrorKind.ROUTE_NOT_FOUND,
+    )
+
+
+def chunk_index(chunk: Roi) -> Coordinate:
+    """Return a chunk's place in the grid, z, y, x."""
+    z, y, x = (offset // CHUNK for offset in chunk.offset)
+    return (z, y, x)
+
+
+def level_of(levels: Sequence[ScaleLevel], number: int) -> ScaleLevel:
+    """Return a level by its number, or raise NotFoundError."""
+    if number >= len(levels):
+        raise NotFoundError(
+            f"There is no level {number}; the levels are 0 to {len(levels) - 1}.",
+            ErrorKind.ROUTE_NOT_FOUND,
+        )
+    return levels[number]
+
+
+def answer_info(document: dict[str, Any]) -> Response:
+    """Send an `info`; browsers ask again each time, since it leads to what they keep for ever."""
+    response = jsonify(document)
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> Response:
+    """Send a chunk: kept for ever, or asked for again each time and then mostly 304."""
+    etag = f"{instance}-{chunk.etag}"
+    if request.if_none_match.contains(etag):
+        response = Response(status=304)
+    else:
+        response = Response(chunk.data(), mimetype="application/octet-stream")
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = IMMUTABLE if is_immutable else "no-cache"
+    return response

@@ -1,0 +1,51 @@
+"""Image voxels for the viewer: precomputed, uncompressed, cached for ever."""
+
+from __future__ import annotations
+
+import numpy as np
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from app.neuroglancer import IMMUTABLE
+from app.precomputed import answer_info, level_of, parse_chunk, volume_info
+from app.services import services
+from segmentation_backend.errors import ErrorKind, NotFoundError
+from segmentation_backend.geometry import Roi
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("images", __name__, url_prefix="/image")
+
+
+@blueprint.get("/<name>/info")
+def info(name: str) -> ResponseReturnValue:
+    """Describe the image in precomputed's terms."""
+    parts = services()
+    volume = parts.workspace.volume(name)
+    return answer_info(
+        volume_info("image", volume.dtype, volume.levels, parts.instance, encoding="raw")
+    )
+
+
+@blueprint.get("/<name>/<instance>/<int:level>/<chunk>")
+def image_chunk(name: str, instance: str, level: int, chunk: str) -> ResponseReturnValue:
+    """Send one chunk of the image."""
+    parts = services()
+    scale = level_of(parts.workspace.volume(name).levels, level)
+    roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape))
+    check_instance(instance)
+    voxels = parts.workspace.image_chunk(name, level, roi)
+    # Not gzipped: on noisy EM that costs more time than it saves (measured, 10 times slower).
+    little = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+    response = Response(little.tobytes(), mimetype="application/octet-stream")
+    response.headers["Cache-Control"] = IMMUTABLE
+    return response
+
+
+def check_instance(instance: str) -> None:
+    """Refuse an address that another data directory gave out."""
+    if instance != services().instance:
+        raise NotFoundError(
+            "This address belongs to another data directory; reload the page.",
+            ErrorKind.ROUTE_NOT_FOUND,
+        )

@@ -1,0 +1,79 @@
+"""The HTML pages, and the short addresses that lead to them."""
+
+from __future__ import annotations
+
+import json
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug import Response
+
+from app.boot import session_document
+from app.identity import current_user
+from app.services import services
+from app.sessions import Session
+from app.viewer import initial_state
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("pages", __name__)
+
+_COOKIE_AGE_S = 90 * 24 * 3600
+
+
+@blueprint.get("/")
+def start() -> ResponseReturnValue:
+    """Show the volumes, and how to open one's own data."""
+    workspace = services().workspace
+    cards = [(info, workspace.head(info.name)) for info in workspace.volumes()]
+    return render_template("start.html", cards=cards)
+
+
+@blueprint.get("/d/<name>")
+def open_volume(name: str) -> ResponseReturnValue:
+    """Lead to the caller's page of a volume: the one they left, or a new one."""
+    parts = services()
+    info = parts.workspace.volume(name)
+    cookie = f"mitoglance_session_{name}"
+    session = parts.sessions.find(request.cookies.get(cookie))
+    if session is None or session.volume != name or session.read_only:
+        user = current_user(request, parts.config)
+        session = parts.sessions.create(name, user, initial_state(info, None))
+    response = _lead_to(session)
+    response.set_cookie(cookie, session.token, max_age=_COOKIE_AGE_S, httponly=True, samesite="Lax")
+    return response
+
+
+@blueprint.get("/s/<share_id>")
+def open_share(share_id: str) -> ResponseReturnValue:
+    """Lead to a new page that shows exactly what was shared."""
+    parts = services()
+    share = parts.shares.get(share_id)
+    session = parts.sessions.create(
+        share.volume,
+        current_user(request, parts.config),
+        json.loads(share.view_state),
+        pinned_version=share.version,
+        share_id=share_id,
+    )
+    return _lead_to(session)
+
+
+@blueprint.get("/v/<token>/")
+def viewer(token: str) -> ResponseReturnValue:
+    """Show the proofreading page of a session."""
+    parts = services()
+    session = parts.sessions.get(token)
+    boot = session_document(parts, session, current_user(request, parts.config))
+    return render_template(
+        "viewer.html",
+        boot=boot,
+        scripts=parts.client.scripts,
+        styles=parts.client.styles,
+    )
+
+
+def _lead_to(session: Session) -> Response:
+    response = redirect(url_for("pages.viewer", token=session.token), code=302)
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,175 @@
+"""Volumes: list, register, describe; their objects, operations and raw voxels."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, jsonify
+from flask.typing import ResponseReturnValue
+
+from app.fields import Field
+from app.requests import Values, takes
+from app.services import services
+from segmentation_backend.errors import ErrorKind, InvalidInputError, ReadOnlyError
+from segmentation_backend.geometry import Roi
+from segmentation_backend.workspace import VolumeInfo
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("volumes", __name__, url_prefix="/api/v1/volumes")
+
+MOST_ROWS = 10_000
+"""The longest list that one answer holds."""
+
+
+def _described(info: VolumeInfo) -> dict[str, Any]:
+    return {**info.to_json(), "version": services().workspace.head(info.name)}
+
+
+@blueprint.get("")
+def listing() -> ResponseReturnValue:
+    """List the volumes."""
+    volumes = services().workspace.volumes()
+    return jsonify(ok=True, volumes=[_described(info) for info in volumes])
+
+
+@blueprint.post("")
+@takes(
+    body=(
+        Field("name", "text", "What to call it: letters, digits, '_', '-', '.'.", required=True),
+        Field("image", "text", "A path or URL (zarr, N5, TIFF, HDF5, NPZ).", required=True),
+        Field("dataset", "text", "Which array, where the file holds several."),
+        Field("voxel_size", "voxel_size", "Edges in nm, z, y, x, where the data do not say."),
+    )
+)
+def register(body: Values) -> ResponseReturnValue:
+    """Register a volume; the same name with the same image is answered with what is there."""
+    parts = services()
+    if not parts.config.allow_registration:
+        raise ReadOnlyError(
+            "This server takes no new volumes over the network; ask whoever runs it to add one.",
+            ErrorKind.READ_ONLY,
+        )
+    info = parts.workspace.register(
+        body["name"], body["image"], dataset=body["dataset"], voxel_size=body["voxel_size"]
+    )
+    return jsonify(ok=True, **_described(info)), 201
+
+
+@blueprint.get("/<name>")
+def volume(name: str) -> ResponseReturnValue:
+    """Describe a volume: bounds, levels, voxel size, newest version."""
+    return jsonify(ok=True, **_described(services().workspace.volume(name)))
+
+
+@blueprint.get("/<name>/objects")
+@takes(
+    query=(
+        Field("version", "integer", "The version to look at; the newest without it."),
+        Field("roi", "roi", "Only objects whose box meets z,y,x,dz,dy,dx (offset, shape)."),
+        Field("sort", "text", "A property, with '-' for largest first: -voxels, voxels, root."),
+        Field("limit", "integer", "How many at most; 1000 without it."),
+    )
+)
+def objects(name: str, query: Values) -> ResponseReturnValue:
+    """List objects with their boxes, sizes and centroids."""
+    workspace = services().workspace
+    version = _version_of(name, query["version"])
+    found = workspace.objects(
+        name,
+        version=version,
+        roi=query["roi"],
+        sort=query["sort"] or "-voxels",
+        limit=row_limit(query["limit"], 1000),
+    )
+    rows = [{**stats.to_json(), **_physical(name, stats.voxels)} for stats in found]
+    return jsonify(ok=True, version=version, objects=rows)
+
+
+@blueprint.get("/<name>/objects/<root>")
+@takes(query=(Field("version", "integer", "The version to look at; the newest without it."),))
+def one_object(name: str, root: str, query: Values) -> ResponseReturnValue:
+    """Describe one object of a version."""
+    if not (root.isascii() and root.isdecimal() and len(root) <= 20 and int(root) < 2**64):
+        raise InvalidInputError(
+            f"{root[:64]!r} is not an object id; ids are whole numbers from 1 to 2**64 - 1.",
+            ErrorKind.INVALID_ID,
+        )
+    version = _version_of(name, query["version"])
+    stats = services().workspace.object(name, int(root), version)
+    described = {**stats.to_json(), **_physical(name, stats.voxels)}
+    return jsonify(ok=True, version=version, object=described)
+
+
+@blueprint.get("/<name>/operations")
+@takes(
+    query=(
+        Field("since", "integer", "Only operations after this one, oldest first."),
+        Field("limit", "integer", "How many at most; 100 without it."),
+        Field("user", "text", "Only this user's."),
+    )
+)
+def operations(name: str, query: Values) -> ResponseReturnValue:
+    """List operations: the newest first, or (with `since`) those after it, oldest first."""
+    workspace = services().workspace
+    found = workspace.operations(
+        name,
+        since=natural(query["since"], "since"),
+        limit=row_limit(query["limit"], 100),
+        user=query["user"],
+    )
+    return jsonify(ok=True, version=workspace.head(name), operations=[o.to_json() for o in found])
+
+
+@blueprint.get("/<name>/cutout")
+@takes(
+    query=(
+        Field("offset", "coordinate", "z,y,x of the first voxel, at the level.", required=True),
+        Field("shape", "coordinate", "Voxels along z,y,x, at the level.", required=True),
+        Field("level", "integer", "The scale level; 0, the finest, without it."),
+        Field("version", "integer", "The version of the labels; the newest without it."),
+        Field("layer", "text", "labels (root ids; the default) or image."),
+    )
+)
+def cutout(name: str, query: Values) -> ResponseReturnValue:
+    """Send voxels as a NumPy file (z, y, x): root ids as uint64, or the image in its own type."""
+    roi = Roi.from_json({"offset": list(query["offset"]), "shape": list(query["shape"])})
+    array = services().workspace.cutout(
+        name,
+        roi,
+        level=query["level"] or 0,
+        version=query["version"],
+        layer=query["layer"] or "labels",
+    )
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return Response(buffer.getvalue(), mimetype="application/x-npy")
+
+
+def natural(value: int | None, name: str) -> int:
+    """Return a count that was sent, 0 when it was not; a negative one is refused."""
+    if value is not None and value < 0:
+        raise InvalidInputError(
+            f"{name} must not be negative; it is {value}.", ErrorKind.INVALID_PARAMETER
+        )
+    return value or 0
+
+
+def row_limit(value: int | None, default: int) -> int:
+    """Return how many rows to answer with; at least 1 must be asked for."""
+    if value is not None and value < 1:
+        raise InvalidInputError(
+            f"limit must be at least 1; it is {value}.", ErrorKind.INVALID_PARAMETER
+        )
+    return min(value or default, MOST_ROWS)
+
+
+def _version_of(name: str, version: int | None) -> int:
+    return services().workspace.head(name) if version is None else version
+
+
+def _physical(name: str, voxels: int) -> dict[str, float]:
+    z, y, x = services().workspace.volume(name).voxel_size
+    return {"volume_nm3": voxels * z * y * x}

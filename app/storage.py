@@ -1,0 +1,52 @@
+"""The tables that the web owns: sessions, shares, jobs and heartbeats, in the one database."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from segmentation_backend.database import read, write
+
+__all__ = ["METADATA", "create_tables", "instance_id", "utc_now"]
+
+METADATA = sa.MetaData()
+"""Every table that the web owns is declared on this."""
+
+_LOCK_NUMBER = 0x6D69746F
+"""Any number, the same in every process: PostgreSQL's name for the table-making lock."""
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Make the tables that are missing; several processes may do so at once."""
+    with write(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+        METADATA.create_all(connection)
+
+
+def utc_now() -> str:
+    """Return this moment as UTC, ISO 8601, to the microsecond (so that times sort as text)."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+_instances = sa.Table("web_instance", METADATA, sa.Column("name", sa.Text, primary_key=True))
+
+
+def instance_id(engine: sa.Engine) -> str:
+    """Return the random name of this data directory.
+
+    It is part of every address that browsers may cache for ever: a second data directory served
+    from the same host and port must not be shown with the first one's voxels.
+    """
+    with read(engine) as connection:
+        known = connection.scalar(sa.select(_instances.c.name))
+    if known is not None:
+        return str(known)
+    with write(engine) as connection:
+        known = connection.scalar(sa.select(_instances.c.name))
+        if known is None:
+            known = secrets.token_hex(4)
+            connection.execute(_instances.insert().values(name=known))
+    return str(known)

@@ -1,0 +1,135 @@
+"""What Neuroglancer is told to show; the only importer of the neuroglancer package.
+
+It is imported where it is needed: the package brings a web server of its own, which is never
+started and which processes that show no page need not load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cache
+from typing import Any
+
+from app.keymap import ACTION_PREFIX, KEYMAP
+from segmentation_backend.workspace import VolumeInfo
+
+__all__ = [
+    "IMAGE_LAYER",
+    "LABEL_LAYER",
+    "ORIGIN",
+    "config_state",
+    "initial_state",
+    "label_source",
+    "show_version",
+]
+
+IMAGE_LAYER = "em"
+LABEL_LAYER = "mitochondria"
+
+ORIGIN = "{origin}"
+"""Stands in stored states for the address under which a browser reaches this server."""
+
+_PANEL_PX = 450
+"""A typical panel side, to choose a first zoom that shows the whole volume."""
+
+_SHADER = """#uicontrol invlerp contrast
+void main() {
+  emitGrayscale(contrast());
+}
+"""
+
+
+def label_source(volume: str, version: int | None) -> str:
+    """Return the source URL of a volume's labels: live, or pinned to a version."""
+    at = "" if version is None else f"@{version}"
+    return f"precomputed://{ORIGIN}/labels/{volume}{at}"
+
+
+def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
+    """Return the first view of a volume (global coordinates x, y, z in level-0 voxels)."""
+    from neuroglancer.coordinate_space import CoordinateSpace
+    from neuroglancer.viewer_state import ImageLayer, SegmentationLayer, ViewerState
+
+    z, y, x = info.bounds.shape
+    oz, oy, ox = info.bounds.offset
+    edges = info.voxel_size
+    finest = min(edges)
+    widest = max(side * edge / finest for side, edge in zip((z, y, x), edges, strict=True))
+    state = ViewerState(
+        dimensions=CoordinateSpace(names=["x", "y", "z"], units="nm", scales=edges[::-1]),
+        position=[ox + x / 2, oy + y / 2, oz + z // 2 + 0.5],
+        cross_section_scale=max(0.1, round(widest / _PANEL_PX, 3)),
+        projection_scale=widest * 1.6,
+        layout="4panel",
+    )
+    state.layers[IMAGE_LAYER] = ImageLayer(
+        source=f"precomputed://{ORIGIN}/image/{info.name}",
+        shader=_SHADER,
+        shader_controls={"contrast": {"range": _contrast_range(info)}},
+    )
+    state.layers[LABEL_LAYER] = SegmentationLayer(
+        source=label_source(info.name, version),
+        selected_alpha=0.5,
+        not_selected_alpha=0.22,
+    )
+    document: dict[str, Any] = json.loads(json.dumps(state.to_json()))
+    return document
+
+
+def _contrast_range(info: VolumeInfo) -> list[float]:
+    low, high = float(info.contrast.low), float(info.contrast.high)
+    return [low, high if high > low else low + 1]
+
+
+def show_version(state: dict[str, Any], volume: str, version: int | None) -> dict[str, Any]:
+    """Return a view state whose label layers of `volume` show a version (None: the newest).
+
+    Joined ids that the page showed ahead of the server are dropped: they belong to one version.
+    """
+    # The client may rewrite a URL (`precomputed://X` as `X/|neuroglancer-precomputed:`), so only
+    # the part that is ours is looked for.
+    ours = re.compile(re.escape(f"{ORIGIN}/labels/{volume}") + r"(@\d+)?(?=[/|\"]|$)")
+    wanted = label_source(volume, version).removeprefix("precomputed://")
+    document: dict[str, Any] = json.loads(json.dumps(state))
+    layers = document.get("layers")
+    for layer in layers if isinstance(layers, list) else []:
+        if isinstance(layer, dict) and ours.search(json.dumps(layer.get("source"))):
+            layer["source"] = _with_urls(layer["source"], ours, wanted)
+            layer.pop("equivalences", None)
+    return document
+
+
+def _with_urls(source: object, pattern: re.Pattern[str], wanted: str) -> object:
+    if isinstance(source, list):
+        return [_with_urls(one, pattern, wanted) for one in source]
+    if isinstance(source, dict):
+        return {**source, "url": _with_urls(source.get("url"), pattern, wanted)}
+    return pattern.sub(wanted, source) if isinstance(source, str) else source
+
+
+@cache
+def config_state() -> tuple[dict[str, Any], str]:
+    """Return the viewer's configuration and its generation (equal content, equal generation)."""
+    from neuroglancer.viewer_config_state import ConfigState
+
+    config = ConfigState(
+        show_help_button=False,
+        show_settings_button=True,
+        show_screenshot_button=True,
+        show_tool_palette_button=False,
+        show_layer_list_panel_button=False,
+        show_selection_panel_button=False,
+    )
+    bindings = config.input_event_bindings
+    for binding in KEYMAP:
+        if binding.scope == "native":
+            continue
+        target = bindings.viewer if binding.scope == "viewer" else bindings.data_view
+        for event in binding.events:
+            target[event] = ACTION_PREFIX + binding.action
+    document: dict[str, Any] = json.loads(json.dumps(config.to_json()))
+    document["showEditStateButton"] = False
+    text = json.dumps(document, sort_keys=True)
+    return document, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
