@@ -1,0 +1,1 @@
+"""From grey values to objects: tiles, maps, grouping, stacks."""

@@ -170,9 +170,7 @@ class _Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) of (N, inputs, h, w)."""
-        seen: list[Tensor] = []
-        for branch in self.branches:
-            seen.append(branch(x))
+        seen = [branch(x) for branch in self.branches]
         if self.sees_tile:
             seen.append(self.pool(x).expand(-1, -1, x.shape[2], x.shape[3]))
         result: Tensor = self.project(torch.cat(seen, 1))
@@ -197,14 +195,15 @@ class _Decoder(nn.Module):
             skip = project(stages[self.skip_stages[i]])
             x = functional.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
             x = fuse(torch.cat([x, skip], 1))
-        return x
+        result: Tensor = x
+        return result
 
 
 def _sample(maps: Tensor, points: Tensor) -> Tensor:
     """Return (N, C, P): `maps` (N, C, h, w) at points (N, P, 2), x and y in 0..1 of the image."""
-    return functional.grid_sample(
-        maps, 2.0 * points.unsqueeze(1) - 1.0, mode="bilinear", align_corners=False
-    ).squeeze(2)
+    grid = 2.0 * points.unsqueeze(1) - 1.0
+    sampled: Tensor = functional.grid_sample(maps, grid, mode="bilinear", align_corners=False)
+    return sampled.squeeze(2)
 
 
 def _uncertainty(logits: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Training of the networks, reproducible by config and seed."""

@@ -158,8 +158,10 @@ def _add_noise(image: Image, config: Augmentation, rng: np.random.Generator) -> 
         return image + white
     if kind < 0.85:
         # Shot noise grows with the square root of the signal.
-        return image + white * np.sqrt(np.clip(image + 3, 0, None) / 3)
-    return image + 2 * ndimage.gaussian_filter(white, rng.uniform(0.6, 1.2))
+        signal: Image = np.clip(image + 3, 0, None)
+        return image + white * np.sqrt(signal / 3)
+    grain: Image = ndimage.gaussian_filter(white, rng.uniform(0.6, 1.2))
+    return image + 2 * grain
 
 
 def _add_artefacts(image: Image, config: Augmentation, rng: np.random.Generator) -> Image:

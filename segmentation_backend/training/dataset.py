@@ -94,9 +94,9 @@ def _collate(images: list[NDArray[np.float32]], targets: list[Targets]) -> Batch
 
 
 def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolume:
-    em = _read_array(volume.image, "em")
-    labels = _read_array(volume.labels, "inst")
-    ignore = _read_array(volume.labels, "ignore", optional=True)
+    em = _read_required(volume.image, "em")
+    labels = _read_required(volume.labels, "inst")
+    ignore = _read_array(volume.labels, "ignore")
     first, end = sections
     if labels.shape[1:] != em.shape[1:] or end > len(labels):
         raise FormatError(
@@ -115,22 +115,26 @@ def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolu
     )
 
 
-def _read_array(path: Path, key: str, *, optional: bool = False) -> Any:
-    """Return an array of an NPZ file, or None where an optional one is absent."""
+def _read_array(path: Path, key: str) -> NDArray[Any] | None:
+    """Return an array of an NPZ file, or None where it has none of that name."""
     if not path.is_file():
         raise NotFoundError(
             f"There is no training file {path}; give the folder that holds it.",
             ErrorKind.PATH_NOT_FOUND,
         )
     with np.load(path) as archive:
-        if key in archive:
-            return archive[key]
-    if optional:
-        return None
-    raise FormatError(
-        f"{path.name} has no array named {key!r}; training files hold em, inst and ignore.",
-        ErrorKind.UNSUPPORTED_FORMAT,
-    )
+        array: NDArray[Any] | None = archive.get(key)
+        return array
+
+
+def _read_required(path: Path, key: str) -> NDArray[Any]:
+    array = _read_array(path, key)
+    if array is None:
+        raise FormatError(
+            f"{path.name} has no array named {key!r}; training files hold em, inst and ignore.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
+    return array
 
 
 def _make_synthetic(synthetic: SyntheticSet, seed: int) -> LabelledVolume:
