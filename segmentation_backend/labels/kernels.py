@@ -1,0 +1,209 @@
+"""The loops over voxels, compiled: boxes, distinct ids, look-ups, sums, the mode of 2x2x2.
+
+All arrays are C-contiguous uint64 in z, y, x unless said otherwise, so that each kernel is compiled
+once and found in numba's cache by every later process.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+__all__ = [
+    "accumulate",
+    "changed_box",
+    "distinct_ids",
+    "labelled_box",
+    "mode_pool",
+    "run_values",
+    "translate",
+]
+
+Ids: TypeAlias = npt.NDArray[np.uint64]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+@njit(cache=True)
+def changed_box(a: Ids, b: Ids) -> Integers:
+    """Return int64 (z0, y0, x0, z1, y1, x1) around the voxels where `a` and `b` differ.
+
+    The box is half-open; with no difference z1 is 0.
+    """
+    box = np.array([a.shape[0], a.shape[1], a.shape[2], 0, 0, 0], dtype=np.int64)
+    for z in range(a.shape[0]):
+        for y in range(a.shape[1]):
+            first = -1
+            last = -1
+            for x in range(a.shape[2]):
+                if a[z, y, x] != b[z, y, x]:
+                    if first < 0:
+                        first = x
+                    last = x
+            if first >= 0:
+                box[0] = min(box[0], z)
+                box[1] = min(box[1], y)
+                box[2] = min(box[2], first)
+                box[3] = max(box[3], z + 1)
+                box[4] = max(box[4], y + 1)
+                box[5] = max(box[5], last + 1)
+    return box
+
+
+@njit(cache=True)
+def labelled_box(a: Ids) -> Integers:
+    """Return the box around the labelled voxels of `a`, spelt like `changed_box`."""
+    box = np.array([a.shape[0], a.shape[1], a.shape[2], 0, 0, 0], dtype=np.int64)
+    for z in range(a.shape[0]):
+        for y in range(a.shape[1]):
+            first = -1
+            last = -1
+            for x in range(a.shape[2]):
+                if a[z, y, x] != 0:
+                    if first < 0:
+                        first = x
+                    last = x
+            if first >= 0:
+                box[0] = min(box[0], z)
+                box[1] = min(box[1], y)
+                box[2] = min(box[2], first)
+                box[3] = max(box[3], z + 1)
+                box[4] = max(box[4], y + 1)
+                box[5] = max(box[5], last + 1)
+    return box
+
+
+@njit(cache=True)
+def run_values(flat: Ids) -> Ids:
+    """Return the first value of each run of equal values, in order (repeats possible)."""
+    runs = 0
+    for i in range(flat.size):
+        if i == 0 or flat[i] != flat[i - 1]:
+            runs += 1
+    out = np.empty(runs, dtype=flat.dtype)
+    n = 0
+    for i in range(flat.size):
+        if i == 0 or flat[i] != flat[i - 1]:
+            out[n] = flat[i]
+            n += 1
+    return out
+
+
+@njit(cache=True)
+def _find(keys: Ids, value: np.uint64) -> int:
+    low = 0
+    high = keys.size
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < keys.size and keys[low] == value else -1
+
+
+@njit(cache=True)
+def translate(flat: Ids, new_keys: Ids, new_values: Ids, keys: Ids, values: Ids, out: Ids) -> None:
+    """Write the translation of each id to `out`; ids in neither table stay as they are.
+
+    Both tables are sorted by key; the first one wins. One look-up per run of equal ids.
+    """
+    last = np.uint64(0)
+    translated = np.uint64(0)
+    for i in range(flat.size):
+        value = flat[i]
+        if value != last:
+            last = value
+            at = _find(new_keys, value)
+            if at >= 0:
+                translated = new_values[at]
+            else:
+                at = _find(keys, value)
+                translated = values[at] if at >= 0 else value
+        out[i] = translated
+
+
+@njit(cache=True)
+def accumulate(block: Ids, oz: int, oy: int, ox: int, ids: Ids, table: Integers) -> None:
+    """Add the voxels of a block at offset (oz, oy, ox) to the statistics of `ids` (sorted).
+
+    `table` is int64 (len(ids), 10): voxels, sums of z, y, x, box begin z, y, x, box end z, y, x.
+    Ids that are not in `ids` are passed over.
+    """
+    for z in range(block.shape[0]):
+        for y in range(block.shape[1]):
+            x = 0
+            while x < block.shape[2]:
+                value = block[z, y, x]
+                begin = x
+                while x < block.shape[2] and block[z, y, x] == value:
+                    x += 1
+                at = _find(ids, value)
+                if at < 0:
+                    continue
+                row = table[at]
+                run = x - begin
+                row[0] += run
+                row[1] += run * (z + oz)
+                row[2] += run * (y + oy)
+                row[3] += run * ox + (begin + x - 1) * run // 2
+                row[4] = min(row[4], z + oz)
+                row[5] = min(row[5], y + oy)
+                row[6] = min(row[6], begin + ox)
+                row[7] = max(row[7], z + oz + 1)
+                row[8] = max(row[8], y + oy + 1)
+                row[9] = max(row[9], x + ox)
+
+
+@njit(cache=True)
+def _mode(values: Ids, n: int) -> np.uint64:
+    best: np.uint64 = values[0]
+    best_count = 0
+    for i in range(n):
+        value = values[i]
+        count = 0
+        for j in range(n):
+            if values[j] == value:
+                count += 1
+        # Ties: a label before background, then the smaller id (0 - 1 wraps to the largest).
+        smaller = value - np.uint64(1) < best - np.uint64(1)
+        if count > best_count or (count == best_count and smaller):
+            best = value
+            best_count = count
+    return best
+
+
+@njit(cache=True)
+def mode_pool(block: Ids, fz: int, fy: int, fx: int) -> Ids:
+    """Return the most frequent id of each cell of fz x fy x fx voxels (each factor 1 or 2).
+
+    Cells at the far end may be incomplete: only voxels that exist count. On a tie a label wins
+    over background, and the smaller of two labels wins.
+    """
+    nz = (block.shape[0] + fz - 1) // fz
+    ny = (block.shape[1] + fy - 1) // fy
+    nx = (block.shape[2] + fx - 1) // fx
+    out = np.empty((nz, ny, nx), dtype=np.uint64)
+    values = np.empty(8, dtype=np.uint64)
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                n = 0
+                same = True
+                for k in range(z * fz, min(z * fz + fz, block.shape[0])):
+                    for j in range(y * fy, min(y * fy + fy, block.shape[1])):
+                        for i in range(x * fx, min(x * fx + fx, block.shape[2])):
+                            values[n] = block[k, j, i]
+                            same = same and values[n] == values[0]
+                            n += 1
+                out[z, y, x] = values[0] if same else _mode(values, n)
+    return out
+
+
+def distinct_ids(block: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return the sorted distinct ids of a block, background left out."""
+    values = np.unique(run_values(np.ascontiguousarray(block).reshape(-1)))
+    labels: Ids = values[values != 0]
+    return labels

@@ -1,0 +1,162 @@
+"""One committed change as history shows it: who, when, what became of which object."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.agglomeration import Agglomeration
+from segmentation_backend.labels.delta import Delta
+
+__all__ = ["Lineage", "Operation", "OperationMeta", "trace_lineage"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationMeta:
+    """What commit records about a change besides the change."""
+
+    kind: str
+    """"segment", "import", "merge", "split", "undo", "redo", "revert", …"""
+    user: str
+    request_id: str | None = None
+    """A repeated commit with the same id returns the first operation and writes nothing."""
+    base_version: int | None = None
+    """The version the user looked at; None: whatever is newest."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """JSON: parameters, model, region, software version."""
+    undoes: int | None = None
+    """The operation an undo or redo takes back."""
+    request_digest: str | None = None
+    """Hash of the request: the same request id with another digest is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Objects before and after; an object's identity is (root id, version)."""
+
+    removed_roots: tuple[int, ...] = ()
+    """Root ids, before the operation, of every object it changed."""
+    added_roots: tuple[int, ...] = ()
+    """Root ids of the same objects after it."""
+    merges: tuple[tuple[int, ...], ...] = ()
+    """Groups of old roots that are one object now."""
+    splits: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    """(old root, the new roots its voxels went to)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists; ids as integers (SQL side) — see `Operation.to_json` for HTTP."""
+        return {
+            "removed": list(self.removed_roots),
+            "added": list(self.added_roots),
+            "merges": [list(group) for group in self.merges],
+            "splits": [[old, list(new)] for old, new in self.splits],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Lineage:
+        """Return what `to_json` made."""
+        return cls(
+            tuple(value["removed"]),
+            tuple(value["added"]),
+            tuple(tuple(group) for group in value["merges"]),
+            tuple((old, tuple(new)) for old, new in value["splits"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One committed change."""
+
+    operation_id: int
+    """Equals the version it made."""
+    kind: str
+    user: str
+    time: str
+    """UTC, ISO 8601."""
+    bbox: Roi | None
+    """Level-0 box of what may look different."""
+    lineage: Lineage
+    wrote_voxels: bool
+    undoes: int | None
+    undone_by: int | None
+    """The operation that took this one back and still stands."""
+    provenance: Mapping[str, Any]
+    request_id: str | None
+    base_version: int | None
+
+    @property
+    def version(self) -> int:
+        """The version this operation made."""
+        return self.operation_id
+
+    @property
+    def removed_roots(self) -> tuple[int, ...]:
+        """Root ids, before the operation, of every object it changed."""
+        return self.lineage.removed_roots
+
+    @property
+    def added_roots(self) -> tuple[int, ...]:
+        """Root ids of the changed objects after the operation."""
+        return self.lineage.added_roots
+
+    @property
+    def merges(self) -> tuple[tuple[int, ...], ...]:
+        """Groups of old roots that are one object now."""
+        return self.lineage.merges
+
+    @property
+    def splits(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """(old root, the new roots its voxels went to)."""
+        return self.lineage.splits
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the operation as the HTTP interface shows it; uint64 ids are strings."""
+        return {
+            "operation_id": self.operation_id,
+            "version": self.operation_id,
+            "kind": self.kind,
+            "user": self.user,
+            "time": self.time,
+            "bbox": None if self.bbox is None else self.bbox.to_json(),
+            "removed_roots": [str(root) for root in self.removed_roots],
+            "added_roots": [str(root) for root in self.added_roots],
+            "merges": [[str(root) for root in group] for group in self.merges],
+            "splits": [
+                {"root": str(old), "into": [str(root) for root in new]} for old, new in self.splits
+            ],
+            "wrote_voxels": self.wrote_voxels,
+            "undoes": self.undoes,
+            "undone_by": self.undone_by,
+            "provenance": dict(self.provenance),
+            "request_id": self.request_id,
+            "base_version": self.base_version,
+        }
+
+
+def trace_lineage(delta: Delta, before: Agglomeration, after: Agglomeration) -> Lineage:
+    """Return which objects a delta turns into which, given the joins before and after it."""
+    old, new = {}, {}
+    for supervoxel in delta.supervoxels:
+        change = delta.statistics.get(supervoxel)
+        if change is None or change.before is not None:
+            old[supervoxel] = before.root_of(supervoxel)
+        if change is None or change.after is not None:
+            new[supervoxel] = after.root_of(supervoxel)
+    became = {(old[s], new[s]) for s in old.keys() & new.keys()}
+    became |= {(old[a], new[b]) for a, b in delta.moved if a in old and b in new}
+    successors: dict[int, set[int]] = defaultdict(set)
+    ancestors: dict[int, set[int]] = defaultdict(set)
+    for root, successor in became:
+        successors[root].add(successor)
+        ancestors[successor].add(root)
+    return Lineage(
+        tuple(sorted(set(old.values()))),
+        tuple(sorted(set(new.values()))),
+        tuple(tuple(sorted(group)) for _, group in sorted(ancestors.items()) if len(group) > 1),
+        tuple(
+            (r, tuple(sorted(group))) for r, group in sorted(successors.items()) if len(group) > 1
+        ),
+    )

@@ -1,0 +1,208 @@
+"""The same change over a later state: exact where nobody touched the place, voxel by voxel where
+somebody changed other voxels of the same chunk, and refused, naming who, where they collide.
+
+Commit uses it when others were faster; undo is the inverse of an old delta, rebased to now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+
+from segmentation_backend.database import read
+from segmentation_backend.errors import ConflictError, ErrorKind
+from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.labels import index
+from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
+from segmentation_backend.labels.delta import (
+    ChunkChange,
+    ChunkKey,
+    Delta,
+    Edge,
+    StatisticsChange,
+)
+from segmentation_backend.labels.kernels import changed_box
+from segmentation_backend.labels.staging import Write, stage
+from segmentation_backend.labels.statistics import StatisticsTable, SupervoxelStatistics
+from segmentation_backend.labels.storage import LabelStorage
+
+__all__ = ["conflict_with", "rebase"]
+
+
+def conflict_with(storage: LabelStorage, operation_id: int, what: str) -> ConflictError:
+    """Return the error that names who was faster."""
+    return ConflictError(
+        f"{storage.describe(operation_id).capitalize()} changed {what} since. Refresh and look "
+        "again, or have that operation undone first; nothing was changed.",
+        ErrorKind.STALE_VERSION,
+    )
+
+
+def rebase(delta: Delta, storage: LabelStorage, version: int, since: int) -> Delta:
+    """Return the delta that makes the same change to `version`.
+
+    `since` is the version after which others may have interfered. Raises ConflictError
+    STALE_VERSION naming the operation and the user that stand in the way.
+    """
+    return _Rebase(delta, storage, version, since).result()
+
+
+@dataclass(frozen=True)
+class _Rebase:
+    delta: Delta
+    storage: LabelStorage
+    version: int
+    since: int
+
+    def result(self) -> Delta:
+        self._check_edges()
+        chunks = self._chunks()
+        statistics = self._statistics(chunks)
+        self._check_ends(statistics)
+        return replace(self.delta, base_version=self.version, chunks=chunks, statistics=statistics)
+
+    # Voxels
+
+    def _chunks(self) -> Mapping[ChunkKey, ChunkChange]:
+        changes = self.delta.chunks
+        places = self.storage.places(changes.keys(), self.version)
+        if all(places.get(key) == change.before for key, change in changes.items()):
+            return changes
+        finest = {key: change for key, change in changes.items() if key.level == 0}
+        writes = {
+            key: [self._write(key, finest[key], places.get(key) == finest[key].before)]
+            for key in finest
+        }
+        staged = stage(self.storage, self.version, writes)
+        # What was stored already and still fits keeps its place in its pack.
+        for key, change in finest.items():
+            if key in staged and places.get(key) == change.before:
+                staged[key] = change
+        return staged
+
+    def _write(self, key: ChunkKey, change: ChunkChange, untouched: bool) -> Write:
+        """Return what the delta changes in one level-0 chunk, laid over what is there now."""
+        chunks = self.storage.load(change)
+        shape = chunk_roi(key, self.storage.levels[0]).shape
+        whole = Roi((0, 0, 0), shape)
+        before, after = chunks[change.before].cut(whole), chunks[change.after].cut(whole)
+        z0, y0, x0, z1, y1, x1 = changed_box(before, after).tolist()
+        box = Roi.from_bounds((z0, y0, x0), (z1, y1, x1))
+        new = after[box.slices()].copy()
+        if not untouched:
+            old = before[box.slices()]
+            present = self._present(key).cut(box)
+            changed = old != new
+            if not np.array_equal(present[changed], old[changed]):
+                self._refuse_voxels(key, box, changed & (present != old))
+            new = np.where(changed, new, present)
+        return box.offset, new
+
+    def _present(self, key: ChunkKey) -> Chunk:
+        place = self.storage.places([key], self.version).get(key)
+        return self.storage.load([place])[place]
+
+    def _refuse_voxels(
+        self, key: ChunkKey, box: Roi, where: np.typing.NDArray[np.bool_]
+    ) -> NoReturn:
+        with read(self.storage.engine) as connection:
+            rows = index.chunk_history(
+                connection, self.storage.volume_id, key, self.since, self.version
+            )
+        chunks = self.storage.load([place for _, place in rows])
+        contents = [chunks[place].cut(box)[where] for _, place in rows]
+        writer = rows[0][0]
+        for at in range(len(rows) - 1, 0, -1):
+            if not np.array_equal(contents[at], contents[at - 1]):
+                writer = rows[at][0]
+                break
+        raise conflict_with(self.storage, writer, "some of the same voxels")
+
+    # Edges
+
+    def _check_edges(self) -> None:
+        joins = self.storage.agglomeration(self.version)
+        for edge in sorted(self.delta.edges_added):
+            if joins.has_edge(edge):
+                self._refuse_edge(edge)
+        for edge in sorted(self.delta.edges_removed):
+            if not joins.has_edge(edge):
+                self._refuse_edge(edge)
+
+    def _refuse_edge(self, edge: Edge) -> NoReturn:
+        with read(self.storage.engine) as connection:
+            writer = index.last_edge_writer(connection, self.storage.volume_id, edge, self.version)
+        what = f"how supervoxels {edge[0]} and {edge[1]} are joined"
+        raise conflict_with(self.storage, writer or self.version, what)
+
+    # Statistics
+
+    def _statistics(self, chunks: Mapping[ChunkKey, ChunkChange]) -> Mapping[int, StatisticsChange]:
+        wanted = self.delta.statistics
+        present = self._present_statistics(wanted)
+        result = dict(wanted)
+        for supervoxel, change in wanted.items():
+            now = present.get(supervoxel)
+            if now != change.before:
+                after = self._recount(supervoxel, now, change.after, chunks)
+                if (after is None) != (change.after is None):
+                    self._refuse_supervoxel(supervoxel)
+                result[supervoxel] = StatisticsChange(now, after)
+        return result
+
+    def _present_statistics(self, supervoxels: Iterable[int]) -> dict[int, SupervoxelStatistics]:
+        with read(self.storage.engine) as connection:
+            return index.statistics_of(
+                connection, self.storage.volume_id, set(supervoxels), self.version
+            )
+
+    def _recount(
+        self,
+        supervoxel: int,
+        now: SupervoxelStatistics | None,
+        wanted: SupervoxelStatistics | None,
+        chunks: Mapping[ChunkKey, ChunkChange],
+    ) -> SupervoxelStatistics | None:
+        """Count one supervoxel anew inside the boxes it can be in; never the whole volume."""
+        roi = Roi((0, 0, 0), (0, 0, 0))
+        for statistics in (now, wanted):
+            roi = roi if statistics is None else roi.union(statistics.bbox)
+        table = StatisticsTable([supervoxel])
+        keys = list(keys_over(roi, 0))
+        places = self.storage.places(keys, self.version)
+        for key in keys:
+            reference = chunks[key].after if key in chunks else places.get(key)
+            chunk = self.storage.load([reference])[reference]
+            table.add(chunk.block, _corner(key, chunk.offset))
+        return table.get(supervoxel)
+
+    def _check_ends(self, statistics: Mapping[int, StatisticsChange]) -> None:
+        """Refuse a change after which an edge would lead to a supervoxel that is gone."""
+        joins = self.storage.agglomeration(self.version)
+        for supervoxel, change in statistics.items():
+            if change.after is None:
+                for other in sorted(joins.neighbours_of(supervoxel)):
+                    edge = (min(supervoxel, other), max(supervoxel, other))
+                    if edge not in self.delta.edges_removed:
+                        self._refuse_edge(edge)
+        ends = {end for edge in self.delta.edges_added for end in edge}
+        present = self._present_statistics(ends - statistics.keys())
+        for end in sorted(ends):
+            exists = statistics[end].after if end in statistics else present.get(end)
+            if exists is None:
+                self._refuse_supervoxel(end)
+
+    def _refuse_supervoxel(self, supervoxel: int) -> NoReturn:
+        with read(self.storage.engine) as connection:
+            writer = index.last_statistics_writer(
+                connection, self.storage.volume_id, supervoxel, self.version
+            )
+        raise conflict_with(self.storage, writer or self.version, f"supervoxel {supervoxel}")
+
+
+def _corner(key: ChunkKey, offset: Coordinate) -> Coordinate:
+    z, y, x = (p * CHUNK_SIDE + o for p, o in zip(key[1:], offset, strict=True))
+    return (z, y, x)

@@ -1,0 +1,123 @@
+"""The tables of the label store: append-only, so that every version stays what it was.
+
+Each row names the operation that wrote it; "the state at version v" is the newest row at or before
+v. Only three values ever change in place: a volume's `head` and `next_id`, and an operation's
+`undone_by`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from segmentation_backend.database import read, write
+
+__all__ = ["CHUNKS", "EDGES", "OPERATIONS", "ROOTS", "SUPERVOXELS", "VOLUMES", "create_tables"]
+
+_METADATA = sa.MetaData()
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, _ID, primary_key=True, autoincrement=False)
+
+
+def _number(name: str) -> sa.Column[int]:
+    return sa.Column(name, _ID, nullable=False)
+
+
+VOLUMES = sa.Table(
+    "label_volumes",
+    _METADATA,
+    sa.Column("volume_id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    # Shapes of the scale levels: packs made for one grid must never be read with another.
+    sa.Column("shapes", sa.JSON, nullable=False),
+    _number("head"),
+    _number("next_id"),
+)
+
+OPERATIONS = sa.Table(
+    "label_operations",
+    _METADATA,
+    _key("volume_id"),
+    _key("operation_id"),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text),
+    sa.Column("request_digest", sa.Text),
+    sa.Column("base_version", _ID),
+    sa.Column("wrote_voxels", sa.Boolean, nullable=False),
+    sa.Column("undoes", _ID),
+    sa.Column("undone_by", _ID),
+    sa.Column("bbox", sa.JSON(none_as_null=True)),
+    sa.Column("lineage", sa.JSON, nullable=False),
+    sa.Column("provenance", sa.JSON, nullable=False),
+    sa.UniqueConstraint("volume_id", "request_id"),
+    sa.Index("label_operations_by_user", "volume_id", "user_name", "operation_id"),
+    sqlite_with_rowid=False,
+)
+
+CHUNKS = sa.Table(
+    "label_chunks",
+    _METADATA,
+    _key("volume_id"),
+    _key("level"),
+    _key("z"),
+    _key("y"),
+    _key("x"),
+    _key("operation_id"),
+    # No pack: the operation took the chunk back to "never written".
+    sa.Column("pack", sa.Text),
+    sa.Column("start", _ID),
+    sa.Column("length", _ID),
+    sa.Index("label_chunks_by_operation", "volume_id", "operation_id"),
+    sqlite_with_rowid=False,
+)
+
+EDGES = sa.Table(
+    "label_edges",
+    _METADATA,
+    _key("volume_id"),
+    _key("operation_id"),
+    _key("a"),
+    _key("b"),
+    sa.Column("added", sa.Boolean, nullable=False),
+    sa.Index("label_edges_by_a", "volume_id", "a", "b"),
+    sa.Index("label_edges_by_b", "volume_id", "b"),
+    sqlite_with_rowid=False,
+)
+
+SUPERVOXELS = sa.Table(
+    "label_supervoxels",
+    _METADATA,
+    _key("volume_id"),
+    _key("supervoxel"),
+    _key("operation_id"),
+    # 0 voxels: gone since this operation; its other numbers are 0 too.
+    *(_number(n) for n in ("voxels", "z0", "y0", "x0", "z1", "y1", "x1")),
+    *(_number(n) for n in ("sum_z", "sum_y", "sum_x")),
+    sa.Index("label_supervoxels_by_operation", "volume_id", "operation_id"),
+    sa.Index("label_supervoxels_by_box", "volume_id", "z1", "z0", "y0", "y1", "x0", "x1"),
+    sqlite_with_rowid=False,
+)
+
+ROOTS = sa.Table(
+    "label_roots",
+    _METADATA,
+    _key("volume_id"),
+    _key("root"),
+    _key("operation_id"),
+    # Objects this operation changed, under their root ids before and after it: "has anybody touched
+    # object 7 since version 41" is one look-up, however long ago 41 was.
+    sqlite_with_rowid=False,
+)
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Create the tables that are missing; safe when several processes start at once."""
+    with read(engine) as connection:
+        if sa.inspect(connection).has_table(ROOTS.name):
+            return
+    with write(engine) as connection:
+        _METADATA.create_all(connection)

@@ -1,0 +1,94 @@
+"""How large supervoxels and objects are and where: kept beside the voxels, never recounted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.labels.kernels import accumulate
+
+__all__ = ["ObjectStats", "StatisticsTable", "SupervoxelStatistics", "sum_statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class SupervoxelStatistics:
+    """Size and place of one supervoxel; `voxels` is at least 1."""
+
+    voxels: int
+    bbox: Roi
+    """Tight, level 0."""
+    sums: Coordinate
+    """Sums of the voxels' z, y, x coordinates; the centroid is their mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStats:
+    """Size and place of one object at a version."""
+
+    root: int
+    bbox: Roi
+    """Tight, level 0."""
+    voxels: int
+    centroid: tuple[float, float, float]
+    """Mean voxel position, z, y, x, level 0."""
+    supervoxels: int
+    """How many supervoxels the object is joined from."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object as the HTTP interface shows it; the id is a string."""
+        return {
+            "id": str(self.root),
+            "bbox": self.bbox.to_json(),
+            "voxels": self.voxels,
+            "centroid": list(self.centroid),
+            "supervoxels": self.supervoxels,
+        }
+
+
+def sum_statistics(root: int, parts: Sequence[SupervoxelStatistics]) -> ObjectStats:
+    """Return the statistics of the object joined from `parts` (at least one)."""
+    voxels = sum(part.voxels for part in parts)
+    bbox = parts[0].bbox
+    for part in parts[1:]:
+        bbox = bbox.union(part.bbox)
+    z, y, x = (sum(part.sums[axis] for part in parts) / voxels for axis in range(3))
+    return ObjectStats(root, bbox, voxels, (z, y, x), len(parts))
+
+
+class StatisticsTable:
+    """Collects the statistics of given ids over blocks that together hold all their voxels."""
+
+    def __init__(self, ids: Iterable[int] | npt.NDArray[np.uint64]) -> None:
+        """Start with no voxel counted for each of `ids` (background is not one)."""
+        listed = ids if isinstance(ids, np.ndarray) else np.array(sorted(ids), dtype=np.uint64)
+        self.ids = np.unique(listed).astype(np.uint64)
+        self._table = np.zeros((len(self.ids), 10), dtype=np.int64)
+        self._table[:, 4:7] = np.iinfo(np.int64).max
+
+    def add(self, block: npt.NDArray[np.uint64], offset: Coordinate) -> None:
+        """Count the voxels of a uint64 z,y,x block whose first voxel is at `offset` (level 0)."""
+        accumulate(np.ascontiguousarray(block), *offset, self.ids, self._table)
+
+    def get(self, supervoxel: int) -> SupervoxelStatistics | None:
+        """Return what was counted for one id; None when no voxel was seen."""
+        at = int(np.searchsorted(self.ids, np.uint64(supervoxel)))
+        row = [int(v) for v in self._table[at]]
+        if row[0] == 0:
+            return None
+        return SupervoxelStatistics(
+            row[0], Roi.from_bounds(row[4:7], row[7:10]), (row[1], row[2], row[3])
+        )
+
+    def found(self) -> dict[int, SupervoxelStatistics]:
+        """Return the statistics of every id of which a voxel was seen."""
+        result = {}
+        for supervoxel in self.ids.tolist():
+            statistics = self.get(supervoxel)
+            if statistics is not None:
+                result[supervoxel] = statistics
+        return result

@@ -1,0 +1,227 @@
+"""The labels of one volume at one version: never changes, costs nothing to make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from segmentation_backend.database import read
+from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
+from segmentation_backend.geometry import Roi, ScaleLevel
+from segmentation_backend.labels import index
+from segmentation_backend.labels.agglomeration import Agglomeration
+from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
+from segmentation_backend.labels.delta import ChunkKey, Edge
+from segmentation_backend.labels.ids import check_id
+from segmentation_backend.labels.statistics import (
+    ObjectStats,
+    SupervoxelStatistics,
+    sum_statistics,
+)
+from segmentation_backend.labels.storage import LabelStorage
+
+__all__ = ["LabelView"]
+
+Ids = npt.NDArray[np.uint64]
+
+_SORT_KEYS = ("-voxels", "voxels", "root", "-root")
+
+
+class LabelView:
+    """The labels at `version`; every read answers the same for ever."""
+
+    def __init__(self, storage: LabelStorage, version: int) -> None:
+        """Look at one version (see `LabelRepository.at`)."""
+        self.storage = storage
+        self.version = version
+
+    @property
+    def levels(self) -> tuple[ScaleLevel, ...]:
+        """The scale levels, finest first."""
+        return self.storage.levels
+
+    @property
+    def bounds(self) -> Roi:
+        """The extent of the volume at level 0."""
+        return Roi((0, 0, 0), self.levels[0].shape)
+
+    @property
+    def agglomeration(self) -> Agglomeration:
+        """Which supervoxels are joined at this version."""
+        return self.storage.agglomeration(self.version)
+
+    # Voxels
+
+    def read_supervoxels(self, roi: Roi, level: int = 0) -> Ids:
+        """Return supervoxel ids, uint64 z,y,x shaped like `roi` (voxels of `level`); caller owns.
+
+        Raises InvalidInputError ROI_OUT_OF_BOUNDS, FormatError CORRUPT_CHUNK, ResourceError.
+        """
+        out = np.zeros(roi.shape, dtype=np.uint64)
+        for key, chunk in self.chunks_over(roi, level).items():
+            z, y, x = (p * CHUNK_SIDE - begin for p, begin in zip(key[1:], roi.offset, strict=True))
+            chunk.paste(out, (-z, -y, -x))
+        return out
+
+    def load_chunks(self, keys: Collection[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return the supervoxels of chunks, as stored; chunks never written are absent."""
+        places = self.storage.places(keys, self.version)
+        chunks = self.storage.load(places.values())
+        return {key: chunks[place] for key, place in places.items()}
+
+    def chunks_over(self, roi: Roi, level: int = 0) -> dict[ChunkKey, Chunk]:
+        """Return the chunks that overlap a region of a level; see `load_chunks`."""
+        self.storage.check_roi(roi, level)
+        return self.load_chunks(list(keys_over(roi, level)))
+
+    def read(self, roi: Roi, level: int = 0) -> Ids:
+        """Return root ids, uint64 z,y,x shaped like `roi` (voxels of `level`); caller owns."""
+        return self.to_roots(self.read_supervoxels(roi, level))
+
+    def supervoxel_at(self, point: Sequence[int]) -> int:
+        """Return the supervoxel of a level-0 voxel (z, y, x); 0 is background."""
+        z, y, x = point
+        return int(self.read_supervoxels(Roi((z, y, x), (1, 1, 1)))[0, 0, 0])
+
+    def root_at(self, point: Sequence[int]) -> int:
+        """Return the object of a level-0 voxel (z, y, x); 0 is background."""
+        return self.root_of(self.supervoxel_at(point))
+
+    def chunk(self, level: int, position: Sequence[int]) -> Ids | None:
+        """Return the root ids of one chunk of the 64-voxel grid, clipped to the level's shape.
+
+        None: the chunk holds no label. `position` is the chunk's z, y, x on the grid.
+        """
+        key = self._key(level, position)
+        place = self.storage.places([key], self.version).get(key)
+        chunk = self.storage.load([place])[place]
+        if chunk.block.size == 0:
+            return None
+        shape = chunk_roi(key, self.storage.level(level)).shape
+        return self.to_roots(chunk.cut(Roi((0, 0, 0), shape)))
+
+    def chunk_etag(self, level: int, position: Sequence[int]) -> str:
+        """Return a name of the chunk's content: it changes if and only if `chunk` does.
+
+        "Only if" holds for edits; an undo of voxels may give an old content an old or a new name.
+        """
+        key = self._key(level, position)
+        place = self.storage.places([key], self.version).get(key)
+        digest = hashlib.blake2b(digest_size=16)
+        if place is not None:
+            digest.update(f"{place.pack}/{place.start}".encode())
+            digest.update(self.to_roots(self.storage.chunks.distinct(place)).tobytes())
+        return digest.hexdigest()
+
+    def _key(self, level: int, position: Sequence[int]) -> ChunkKey:
+        z, y, x = position
+        key = ChunkKey(level, z, y, x)
+        if min(position) < 0 or chunk_roi(key, self.storage.level(level)).is_empty:
+            raise InvalidInputError(
+                f"There is no chunk {tuple(position)} at level {level}.",
+                ErrorKind.ROI_OUT_OF_BOUNDS,
+            )
+        return key
+
+    # Joins
+
+    def to_roots(self, supervoxels: Ids) -> Ids:
+        """Return root ids for supervoxel ids (uint64, any shape); 0 stays 0."""
+        return self.agglomeration.to_roots(supervoxels)
+
+    def root_of(self, supervoxel: int) -> int:
+        """Return the object a supervoxel belongs to; an id without edges is its own root."""
+        return self.agglomeration.root_of(supervoxel)
+
+    def members(self, root: int) -> tuple[int, ...]:
+        """Return the supervoxels of an object, sorted; any of its supervoxels names it."""
+        return tuple(self.agglomeration.members(root))
+
+    def edges_of(self, root: int) -> frozenset[Edge]:
+        """Return the edges that join an object."""
+        return self.agglomeration.edges_of(root)
+
+    def edited_supervoxels(
+        self, supervoxels: Collection[int], automatic_kinds: Collection[str]
+    ) -> set[int]:
+        """Return those that an operation of another kind wrote, or that were ever joined."""
+        with read(self.storage.engine) as connection:
+            return index.edited_supervoxels(
+                connection, self.storage.volume_id, supervoxels, automatic_kinds, self.version
+            )
+
+    # Objects
+
+    def statistics_of(self, supervoxels: Collection[int]) -> dict[int, SupervoxelStatistics]:
+        """Return size and place of supervoxels; those that do not exist are absent."""
+        with read(self.storage.engine) as connection:
+            return index.statistics_of(
+                connection, self.storage.volume_id, supervoxels, self.version
+            )
+
+    def statistics_in(self, roi: Roi | None) -> dict[int, SupervoxelStatistics]:
+        """Return size and place of the supervoxels whose box overlaps `roi` (None: all)."""
+        with read(self.storage.engine) as connection:
+            return index.statistics_in(connection, self.storage.volume_id, roi, self.version)
+
+    def object(self, root: int) -> ObjectStats:
+        """Return size and place of an object, named by its root or any of its supervoxels.
+
+        Raises NotFoundError OBJECT_NOT_FOUND, InvalidInputError INVALID_ID and
+        BACKGROUND_NOT_AN_OBJECT.
+        """
+        return self.resolve([root])[0]
+
+    def resolve(self, ids: Sequence[int]) -> list[ObjectStats]:
+        """Return the object of each id (a root or any supervoxel), in order; see `object`."""
+        supervoxels = [check_id(value) for value in ids]
+        if 0 in supervoxels:
+            raise InvalidInputError(
+                "Id 0 is background, not an object; point at a labelled voxel.",
+                ErrorKind.BACKGROUND_NOT_AN_OBJECT,
+            )
+        members = {s: self.agglomeration.members(s) for s in set(supervoxels)}
+        # Ids above what SQL can hold were never given out; asking for them would be an error there.
+        wanted = {m for group in members.values() for m in group if m < 2**63}
+        statistics = self.statistics_of(wanted)
+        for supervoxel in supervoxels:
+            if supervoxel not in statistics:
+                raise NotFoundError(
+                    f"There is no object {supervoxel} at version {self.version}; refresh the view "
+                    "and pick it again.",
+                    ErrorKind.OBJECT_NOT_FOUND,
+                )
+        return [
+            sum_statistics(members[s][0], [statistics[m] for m in members[s]]) for s in supervoxels
+        ]
+
+    def objects(
+        self, roi: Roi | None = None, sort: str = "-voxels", limit: int = 1000
+    ) -> list[ObjectStats]:
+        """Return objects with a supervoxel whose box overlaps `roi` (None: all), by `sort`.
+
+        At most `limit` of them, each with the statistics of the whole object.
+        `sort` is "voxels" or "root", with "-" for the largest first; ties fall by root.
+        """
+        if sort not in _SORT_KEYS or limit < 0:
+            raise InvalidInputError(
+                f"objects cannot be sorted by {sort!r} with limit {limit}; sort is one of "
+                f"{', '.join(_SORT_KEYS)}, limit at least 0.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        found = self.statistics_in(roi)
+        joins = self.agglomeration
+        groups = {joins.root_of(s) for s in found}
+        members = {root: joins.members(root) for root in groups}
+        outside = {m for group in members.values() for m in group if m not in found}
+        statistics = found | (self.statistics_of(outside) if outside else {})
+        objects = [
+            sum_statistics(root, [statistics[m] for m in group]) for root, group in members.items()
+        ]
+        sign = -1 if sort.startswith("-") else 1
+        by_root = sort.endswith("root")
+        objects.sort(key=lambda o: (sign * (o.root if by_root else o.voxels), o.root))
+        return objects[:limit]
