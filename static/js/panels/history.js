@@ -1,0 +1,129 @@
+/** The list of operations: who did what, when; a click shows that version. */
+
+import { button, h, icon, rows } from "../dom.js";
+
+/**
+ * @typedef {import("../types.js").Operation} Operation
+ * @typedef {import("../types.js").State} State
+ */
+
+const MINUTE = 60;
+const UNITS = /** @type {const} */ ([["day", 86400], ["hour", 3600], ["minute", MINUTE]]);
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** @param {string} time ISO 8601, UTC */
+export function relativeTime(time) {
+  const seconds = (Date.parse(time) - Date.now()) / 1000;
+  for (const [unit, length] of UNITS) {
+    if (-seconds >= length) return relative.format(Math.round(seconds / length), unit);
+  }
+  return "just now";
+}
+
+/** @param {number} count */
+const objects = (count) => `${count} ${count === 1 ? "object" : "objects"}`;
+
+/** @type {{[kind: string]: (operation: Operation) => string}} */
+const SENTENCES = {
+  segment: ({ added_roots, bbox }) =>
+    `segmented ${bbox?.shape.includes(1) ? "a slice" : "a box"}, ${objects(added_roots.length)}`,
+  merge: ({ merges }) => `merged ${objects(merges[0]?.length ?? 2)}`,
+  split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,
+  undo: ({ undoes }) => (undoes === null ? "undid an edit" : `undid version ${undoes}`),
+  redo: () => "redid an edit",
+  revert: ({ provenance }) => `went back to version ${provenance["version"] ?? "before"}`,
+};
+
+/** @param {Operation} operation @param {string} user */
+export function sentence(operation, user) {
+  const who = operation.user === user ? "You" : operation.user;
+  const what = SENTENCES[operation.kind]?.(operation) ?? operation.kind;
+  return `${who} ${what}`;
+}
+
+/** @param {string} kind @returns {import("../dom.js").IconName} */
+function iconOf(kind) {
+  /** @type {{[kind: string]: import("../dom.js").IconName}} */
+  const names = { segment: "segment", merge: "merge", split: "split", undo: "undo", redo: "redo" };
+  return names[kind] ?? "revert";
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {import("../types.js").Context} context
+ * @returns {import("../types.js").PanelPart}
+ */
+export function mountHistory(root, context) {
+  const { api, live, notify } = context;
+  const list = h("ol", { class: "history", attributes: { "aria-label": "Operations, newest first" } });
+  const hint = h("p", { class: "hint", text: "Nothing here yet. Segment a slice to begin." });
+  const back = button({
+    label: "Back to latest",
+    kind: "small",
+    onClick: () => void show(null),
+  });
+  root.append(
+    h("section", { class: "card grows", attributes: { "aria-labelledby": "history-title" } },
+      h("div", { class: "card-head" },
+        h("h2", { text: "History", attributes: { id: "history-title" } }), back),
+      hint, list),
+  );
+
+  /** @param {number | null} version */
+  async function show(version) {
+    list.setAttribute("aria-busy", "true");
+    try {
+      await live.show(version);
+    } catch (error) {
+      notify(error instanceof Error ? error.message : String(error), { error: true });
+    } finally {
+      list.removeAttribute("aria-busy");
+    }
+  }
+
+  /** @param {Operation} operation */
+  function makeRow(operation) {
+    const { operation_id: id, kind, time } = operation;
+    const entry = h(
+      "button",
+      { class: "entry", attributes: { type: "button" }, on: { click: () => void show(id) } },
+      icon(iconOf(kind)),
+      h("span", { class: "entry-text" }),
+      h("time", { title: `${time} (UTC), version ${id}`, attributes: { datetime: time } }),
+    );
+    return h("li", {}, entry);
+  }
+
+  /** @param {State} state */
+  function render({ operations, session, head }) {
+    const shown = session.pinned_version ?? head;
+    back.hidden = session.pinned_version === null;
+    hint.hidden = operations.length > 0;
+    rows(list, operations, ({ operation_id }) => `${operation_id}`, makeRow);
+    operations.forEach((operation, index) => {
+      const row = list.children[index];
+      const entry = row?.firstElementChild;
+      const text = entry?.querySelector(".entry-text");
+      const time = entry?.querySelector("time");
+      if (!row || !entry || !text || !time) return;
+      text.textContent = sentence(operation, api.user);
+      time.textContent = relativeTime(operation.time);
+      const isShown = operation.operation_id === shown;
+      row.classList.toggle("is-undone", operation.undone_by !== null);
+      row.classList.toggle("is-later", operation.operation_id > shown);
+      if (isShown) entry.setAttribute("aria-current", "true");
+      else entry.removeAttribute("aria-current");
+    });
+  }
+
+  setInterval(() => render(context.store.state), MINUTE * 1000);
+  return {
+    actions: {
+      history() {
+        const current = list.querySelector("[aria-current]") ?? list.querySelector("button");
+        if (current instanceof HTMLElement) current.focus();
+      },
+    },
+    render,
+  };
+}

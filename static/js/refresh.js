@@ -1,0 +1,69 @@
+/**
+ * Keeps a chunk source drawn while it is read again.
+ *
+ * Invalidating a source makes the viewer drop every chunk at once: the layer would vanish until
+ * the new ones have come. While a source is held, dropped chunks stay in its table (and on the
+ * graphics card) until a chunk with the same key replaces them. Part of the bridge: called by it
+ * alone.
+ */
+
+/**
+ * @typedef {import("./types.js").NgChunkSource} NgChunkSource
+ * @typedef {import("./types.js").NgChunk} NgChunk
+ * @typedef {import("./types.js").NgSliceView} NgSliceView
+ */
+
+const ON_GRAPHICS_CARD = 0;
+
+class Hold {
+  /** @param {NgChunkSource} source */
+  constructor(source) {
+    this.source = source;
+    /** @type {Map<string, NgChunk>} */
+    this.stale = new Map(source.chunks);
+    const real = Object.getPrototypeOf(source);
+    source.deleteChunk = (key) => {
+      if (!this.stale.has(key)) real.deleteChunk.call(source, key);
+    };
+    source.addChunk = (key, chunk) => {
+      if (this.stale.delete(key)) real.deleteChunk.call(source, key);
+      real.addChunk.call(source, key, chunk);
+    };
+  }
+
+  /**
+   * Whether every chunk of this source on screen is a new one, on the graphics card.
+   *
+   * @param {NgSliceView[]} views
+   */
+  isFresh(views) {
+    const { chunks } = this.source;
+    let fresh = true;
+    for (const view of views) {
+      for (const { visibleSources } of view.visibleLayers.values()) {
+        for (const visible of visibleSources.filter(({ source }) => source === this.source)) {
+          view.forEachVisibleChunk(visible, visible.chunkLayout, (key) => {
+            const isDrawn = chunks.get(key)?.state === ON_GRAPHICS_CARD;
+            if (!isDrawn || this.stale.has(key)) fresh = false;
+          });
+        }
+      }
+    }
+    return fresh;
+  }
+
+  /** End the hold: old chunks that are not on screen go. */
+  release() {
+    Reflect.deleteProperty(this.source, "deleteChunk");
+    Reflect.deleteProperty(this.source, "addChunk");
+    for (const key of this.stale.keys()) {
+      if (this.source.chunks.has(key)) this.source.deleteChunk(key);
+    }
+    this.stale.clear();
+  }
+}
+
+/** @param {NgChunkSource} source */
+export function holdChunks(source) {
+  return new Hold(source);
+}

@@ -1,0 +1,115 @@
+/**
+ * Gives the viewer its state messages by short polls instead of one held connection per tab.
+ *
+ * A classic script, loaded before the viewer's bundle, which takes `EventSource` from the window:
+ * browsers allow six connections to one server, and a server thread per open tab is dear. A poll
+ * carries the generations this tab has, the answer carries what it lacks. When the server cannot be
+ * reached the viewer is told nothing (it would cover the image with a warning and count seconds):
+ * polls go on, ever more slowly, and the page hears of it by `mitoglance:connection`.
+ */
+// @ts-check
+(() => {
+  const VISIBLE_MS = 1000;
+  const HIDDEN_MS = 10000;
+  const SLOWEST_MS = 15000;
+
+  class PollingEventSource extends EventTarget {
+    static CONNECTING = 0;
+    static OPEN = 1;
+    static CLOSED = 2;
+
+    /** @param {string | URL} url */
+    constructor(url) {
+      super();
+      this.url = String(url);
+      this.readyState = PollingEventSource.CONNECTING;
+      this.withCredentials = false;
+      /** @type {((event: Event) => void) | null} */
+      this.onopen = null;
+      /** @type {((event: MessageEvent<string>) => void) | null} */
+      this.onmessage = null;
+      /** @type {((event: Event) => void) | null} */
+      this.onerror = null;
+      this.failures = 0;
+      this.polling = false;
+      this.again = false;
+      this.timer = 0;
+      this.request = new URL(this.url, location.href);
+      this.request.searchParams.set("poll", "1");
+      this.now = () => void this.poll();
+      addEventListener("mitoglance:poll", this.now);
+      document.addEventListener("visibilitychange", this.now);
+      // The caller sets its handlers after construction.
+      queueMicrotask(this.now);
+    }
+
+    close() {
+      this.readyState = PollingEventSource.CLOSED;
+      clearTimeout(this.timer);
+      removeEventListener("mitoglance:poll", this.now);
+      document.removeEventListener("visibilitychange", this.now);
+    }
+
+    async poll() {
+      if (this.polling) {
+        this.again = true;
+        return;
+      }
+      this.polling = true;
+      clearTimeout(this.timer);
+      try {
+        do {
+          this.again = false;
+          await this.pollOnce();
+        } while (this.again && this.readyState !== PollingEventSource.CLOSED);
+      } finally {
+        this.polling = false;
+      }
+      if (this.readyState !== PollingEventSource.CLOSED) {
+        this.timer = setTimeout(this.now, this.pause());
+      }
+    }
+
+    pause() {
+      const usual = document.hidden ? HIDDEN_MS : VISIBLE_MS;
+      return Math.min(usual * 2 ** this.failures, Math.max(usual, SLOWEST_MS));
+    }
+
+    async pollOnce() {
+      let status = 0;
+      try {
+        const answer = await fetch(this.request, { cache: "no-store" });
+        status = answer.status;
+        if (!answer.ok) throw new Error(`the server answered ${status}`);
+        const { messages } = await answer.json();
+        this.opened();
+        for (const message of messages) this.deliver(message);
+      } catch {
+        this.failures = Math.min(this.failures + 1, 10);
+        this.tell({ online: false, failures: this.failures, status });
+      }
+    }
+
+    opened() {
+      if (this.failures > 0) this.tell({ online: true, failures: 0, status: 200 });
+      this.failures = 0;
+      if (this.readyState !== PollingEventSource.CONNECTING) return;
+      this.readyState = PollingEventSource.OPEN;
+      this.onopen?.(new Event("open"));
+    }
+
+    /** @param {{k: string, g: string}} message */
+    deliver(message) {
+      if (this.readyState === PollingEventSource.CLOSED) return;
+      this.onmessage?.(new MessageEvent("message", { data: JSON.stringify(message) }));
+      this.request.searchParams.set(`g${message.k}`, message.g);
+    }
+
+    /** @param {{online: boolean, failures: number, status: number}} detail */
+    tell(detail) {
+      dispatchEvent(new CustomEvent("mitoglance:connection", { detail }));
+    }
+  }
+
+  Object.defineProperty(window, "EventSource", { value: PollingEventSource, configurable: true });
+})();

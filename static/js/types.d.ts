@@ -1,0 +1,289 @@
+/**
+ * The shapes that cross a border: JSON of the server, and the few members of the viewer that
+ * bridge.js relies on. Arrays are z, y, x; ids are decimal strings (uint64 does not fit a number).
+ */
+
+export type Id = string;
+export type Zyx = [number, number, number];
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type ViewState = { [key: string]: Json };
+
+export interface Roi {
+  offset: Zyx;
+  shape: Zyx;
+}
+
+/** One line of the table that binds keys: `keys` for people, `events` as the viewer names them. */
+export interface KeyBinding {
+  action: string;
+  keys: string[];
+  events?: string[];
+  help: string;
+}
+
+export interface ModelInfo {
+  name: string;
+  description: string;
+  voxel_size_nm: number | null;
+  is_default: boolean;
+}
+
+/** What a page is looking at; the same object is in the page (`boot`) and in session answers. */
+export interface Session {
+  id: string;
+  volume: string;
+  pinned_version: number | null;
+  version: number;
+  read_only: boolean;
+  share_id: string | null;
+  user: string;
+  image_layer: string;
+  label_layer: string;
+  voxel_size: Zyx;
+  bounds: Roi;
+  models: ModelInfo[];
+  limits: { max_voxels: number };
+  voxel_size_is_assumed?: boolean;
+}
+
+export interface Boot extends Session {
+  keymap: KeyBinding[];
+  app_version?: string;
+}
+
+export interface Operation {
+  operation_id: number;
+  kind: string;
+  user: string;
+  time: string;
+  bbox: Roi | null;
+  removed_roots: Id[];
+  added_roots: Id[];
+  merges: Id[][];
+  splits: { root: Id; into: Id[] }[];
+  wrote_voxels: boolean;
+  undoes: number | null;
+  undone_by: number | null;
+  provenance: { [key: string]: Json };
+  request_id: string | null;
+}
+
+export interface EditAnswer {
+  operation_id: number;
+  version: number;
+  operation: Operation;
+}
+
+export type SegmentMode = "slice" | "box";
+
+export interface Region {
+  roi: Roi;
+  plane: string;
+  level: number;
+  voxel_size: Zyx;
+  voxels: number;
+  limit: number;
+  fits: boolean;
+  message: string;
+}
+
+export interface Job {
+  job_id: string;
+  volume: string;
+  state: "queued" | "running" | "done" | "failed" | "cancelled" | "interrupted";
+  progress: number;
+  message: string;
+  operation_id: number | null;
+  error: { kind: string; message: string } | null;
+  user: string;
+  kind: string;
+}
+
+export interface SplitPreview {
+  id: string;
+  url: string;
+  roi: Roi;
+  root: Id;
+  version: number;
+  voxels: number[];
+}
+
+export interface Share {
+  share_id: string;
+  url: string;
+}
+
+/** One cross-section on screen: global level-0 voxels, `right` and `down` per CSS pixel. */
+export interface Panel {
+  centre: Zyx;
+  right: Zyx;
+  down: Zyx;
+  width: number;
+  height: number;
+}
+
+export interface View {
+  panels: Panel[];
+  active: number;
+}
+
+/** What every panel of the page is drawn from: the last answers of the server. */
+export interface State {
+  session: Session;
+  head: number;
+  operations: Operation[];
+  picks: Id[];
+  online: boolean;
+}
+
+export interface Store {
+  readonly state: State;
+  set(change: Partial<State>): void;
+  subscribe(listener: (state: State) => void): void;
+}
+
+export type Notify = (text: string, options?: { error?: boolean; key?: string }) => void;
+
+export interface Context {
+  api: import("./api.js").Api;
+  bridge: import("./bridge.js").Bridge;
+  live: import("./live.js").Live;
+  store: Store;
+  notify: Notify;
+  keymap: KeyBinding[];
+}
+
+export type Actions = { [name: string]: () => void | Promise<void> };
+
+/** One part of the page. `actions` are what keys may call; `render` draws from the state. */
+export interface PanelPart {
+  actions: Actions;
+  render(state: State): void;
+}
+
+// ---- the viewer's insides, only for bridge.js ------------------------------------------------
+
+export interface NgSignal {
+  add(callback: () => void): () => void;
+  count: number;
+}
+
+export interface NgSet {
+  changed: NgSignal;
+  size: number;
+  has(id: bigint): boolean;
+  add(id: bigint): void;
+  delete(id: bigint): void;
+  clear(): void;
+  [Symbol.iterator](): Iterator<bigint>;
+}
+
+export interface NgEquivalences {
+  link(a: bigint, b: bigint): boolean;
+  get(id: bigint): bigint;
+  deleteSet(id: bigint): void;
+  setElements(id: bigint): Iterable<bigint>;
+}
+
+export interface NgSegmentation {
+  displayState: {
+    segmentationGroupState: {
+      value: {
+        visibleSegments: NgSet;
+        selectedSegments: NgSet;
+        segmentEquivalences: NgEquivalences;
+      };
+    };
+    segmentationColorGroupState: {
+      value: { segmentColorHash: { computeCssColor(id: bigint): string; changed: NgSignal } };
+    };
+  };
+  getValueAt(
+    position: Float32Array,
+    pick: { pickedRenderLayer: null },
+  ): bigint | number | { key: bigint; value: bigint | null } | null | undefined;
+}
+
+export interface NgManagedLayer {
+  name: string;
+  layer: unknown;
+}
+
+export interface NgLayerManager {
+  managedLayers: NgManagedLayer[];
+  layersChanged: NgSignal;
+  getLayerByName(name: string): NgManagedLayer | undefined;
+  removeManagedLayer(layer: NgManagedLayer): void;
+  clear(): void;
+}
+
+export interface NgChunk {
+  state: number;
+  freeGPUMemory(gl: WebGL2RenderingContext): void;
+}
+
+export interface NgChunkSource {
+  chunks: Map<string, NgChunk>;
+  gl: WebGL2RenderingContext;
+  parameters?: { url?: string };
+  spec?: { upperVoxelBound?: ArrayLike<number> };
+  deleteChunk(key: string): void;
+  addChunk(key: string, chunk: NgChunk): void;
+  invalidateCache(): void;
+}
+
+export interface NgTransformedSource {
+  source: NgChunkSource;
+  chunkLayout: unknown;
+}
+
+export interface NgSliceView {
+  projectionParameters: {
+    value: {
+      invViewMatrix: ArrayLike<number>;
+      logicalWidth: number;
+      logicalHeight: number;
+      displayDimensionRenderInfo: {
+        displayDimensionIndices: ArrayLike<number>;
+        globalDimensionNames?: readonly string[];
+      };
+    };
+  };
+  viewChanged: NgSignal;
+  visibleLayers: Map<unknown, { visibleSources: NgTransformedSource[] }>;
+  forEachVisibleChunk(
+    source: NgTransformedSource,
+    layout: unknown,
+    callback: (key: string) => void,
+  ): void;
+}
+
+export interface NgPanel {
+  element: HTMLElement;
+  sliceView?: NgSliceView;
+  sliceViews?: Iterable<[NgSliceView, unknown]>;
+}
+
+export interface NgViewer {
+  element: HTMLElement;
+  state: { toJSON(): unknown; changed: NgSignal };
+  coordinateSpace: { value: { names: readonly string[] } };
+  position: { value: ArrayLike<number>; changed: NgSignal };
+  navigationState: { changed: NgSignal };
+  mouseState: {
+    active: boolean;
+    position: ArrayLike<number>;
+    updateUnconditionally(): boolean;
+  };
+  layerManager: NgLayerManager;
+  layerSpecification: { restoreState(layers: unknown[]): void };
+  chunkManager: { memoize: { map: Map<string, unknown> } };
+  display: { panels: Set<NgPanel>; draw(): void };
+  isReady(): boolean;
+}
+
+declare global {
+  interface Window {
+    viewer?: NgViewer;
+  }
+}
