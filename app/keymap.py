@@ -14,6 +14,7 @@ _WORDS = {
     "control": "Ctrl",
     "shift": "Shift",
     "alt": "Alt",
+    "meta": "⌘",
     "escape": "Esc",
     "enter": "Enter",
     "slash": "/",
@@ -33,8 +34,8 @@ class Binding:
     """Neuroglancer event identifiers, such as `control+keyz`."""
     help: str
     scope: str = "viewer"
-    """`viewer`: anywhere in the viewer. `dataView`: over a data panel. `native`: Neuroglancer's
-    own binding, listed for help only."""
+    """`viewer`: anywhere in the viewer. `dataView`: only over a data panel. `native`: a binding of
+    Neuroglancer's own, listed for help only."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -42,8 +43,13 @@ class Binding:
         return tuple(_readable(event) for event in self.events)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the help panel needs."""
-        return {"action": self.action, "keys": list(self.keys), "help": self.help}
+        """Return what help shows, and what the page matches while its panel has the focus."""
+        return {
+            "action": self.action,
+            "keys": list(dict.fromkeys(self.keys)),
+            "events": [] if self.scope == "native" else list(self.events),
+            "help": self.help,
+        }
 
 
 def _readable(event: str) -> str:
@@ -58,6 +64,7 @@ KEYMAP = (
     Binding("segment-box", ("shift+keyg",), "Segment the visible box in 3D"),
     Binding("cancel", ("escape",), "Cancel the running job, or leave the split"),
     Binding("pick", ("dblclick0",), "Pick an object, or put it back", scope="native"),
+    Binding("pick-here", ("keyp",), "Pick at the pointer, or at the centre of the view"),
     Binding("clear-picks", ("keyx",), "Put all picked objects back"),
     Binding("merge", ("keym",), "Merge the picked objects"),
     Binding("split-source", ("keyq",), "Split: mark this side at the pointer"),
@@ -70,8 +77,10 @@ KEYMAP = (
         scope="dataView",
     ),
     Binding("confirm", ("enter",), "Preview the split, then confirm it"),
-    Binding("undo", ("control+keyz",), "Undo your last operation"),
-    Binding("redo", ("control+shift+keyz", "control+keyy"), "Redo what you undid"),
+    Binding("undo", ("control+keyz", "meta+keyz"), "Undo your last operation"),
+    Binding(
+        "redo", ("control+shift+keyz", "control+keyy", "meta+shift+keyz"), "Redo what you undid"
+    ),
     Binding("share", ("keyk",), "Make a link to this view"),
     Binding("history", ("keyh",), "Show the history"),
     Binding("help", ("shift+slash",), "Show the keys"),

@@ -34,6 +34,9 @@ ORIGIN = "{origin}"
 _PANEL_PX = 450
 """A typical panel side, to choose a first zoom that shows the whole volume."""
 
+_BACKGROUND = "#14161a"
+"""Around the data: calm in both themes; the page's own `--viewer`."""
+
 _SHADER = """#uicontrol invlerp contrast
 void main() {
   emitGrayscale(contrast());
@@ -63,6 +66,10 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
         cross_section_scale=max(0.1, round(widest / _PANEL_PX, 3)),
         projection_scale=widest * 1.6,
         layout="4panel",
+        cross_section_background_color=_BACKGROUND,
+        projection_background_color=_BACKGROUND,
+        # The frame of the volume in bright yellow draws the eye away from what is in it.
+        show_default_annotations=False,
     )
     state.layers[IMAGE_LAYER] = ImageLayer(
         source=f"precomputed://{ORIGIN}/image/{info.name}",
@@ -126,9 +133,11 @@ def config_state() -> tuple[dict[str, Any], str]:
     for binding in KEYMAP:
         if binding.scope == "native":
             continue
-        target = bindings.viewer if binding.scope == "viewer" else bindings.data_view
         for event in binding.events:
-            target[event] = ACTION_PREFIX + binding.action
+            # A data panel has the focus while the mouse is over it, and asks its own table first.
+            bindings.data_view[event] = ACTION_PREFIX + binding.action
+            if binding.scope == "viewer":
+                bindings.viewer[event] = ACTION_PREFIX + binding.action
     document: dict[str, Any] = json.loads(json.dumps(config.to_json()))
     document["showEditStateButton"] = False
     text = json.dumps(document, sort_keys=True)
