@@ -1,8 +1,10 @@
-"""Smooth random fields: the raw material of synthetic tissue."""
+"""Grids and smooth random fields: the raw material of synthetic tissue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from typing import TypeAlias
 
@@ -10,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["Field", "box_grid", "resample", "ridge", "smooth_noise"]
+from segmentation_backend.geometry import Coordinate
+
+__all__ = [
+    "Field",
+    "TissueGrid",
+    "box_grid",
+    "resample",
+    "ridge",
+    "smooth_noise",
+    "unit_vector",
+]
 
 Field: TypeAlias = NDArray[np.float32]
 """float32, z, y, x."""
@@ -79,3 +91,38 @@ def box_grid(
         for a, b, s in zip(begin, end, step, strict=True)
     )
     return z[:, None, None], y[None, :, None], x[None, None, :]
+
+
+@dataclass(frozen=True)
+class TissueGrid:
+    """The voxels to fill: their number and their edge in units, z, y, x."""
+
+    shape: Coordinate
+    step: tuple[float, float, float]
+
+    @property
+    def extent(self) -> NDArray[np.float64]:
+        """The size of the whole grid in units."""
+        extent: NDArray[np.float64] = np.array(self.shape) * np.array(self.step)
+        return extent
+
+    def noise(self, generator: np.random.Generator, wavelength: float) -> Field:
+        """Return smooth noise over the grid, `wavelength` in units."""
+        return smooth_noise(generator, self.shape, [wavelength / s for s in self.step])
+
+    def blocks(self, side: float) -> Iterator[tuple[slice, slice, slice]]:
+        """Yield slices of blocks about `side` units wide that cover the grid exactly once."""
+        sides = [max(1, round(side / step)) for step in self.step]
+        starts = (range(0, size, n) for size, n in zip(self.shape, sides, strict=True))
+        for corner in product(*starts):
+            z, y, x = (
+                slice(c, min(c + n, s)) for c, n, s in zip(corner, sides, self.shape, strict=True)
+            )
+            yield z, y, x
+
+
+def unit_vector(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a vector of length 1 in the same direction (0 stays 0)."""
+    length = max(1e-9, float(np.linalg.norm(vector)))
+    unit: NDArray[np.float64] = vector / length
+    return unit

@@ -10,14 +10,9 @@ from scipy import ndimage
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, VoxelSize
-from segmentation_backend.sources.fields import Field, resample, ridge
-from segmentation_backend.sources.tissue import (
-    Cells,
-    Grid,
-    Mitochondria,
-    grow_cells,
-    grow_mitochondria,
-)
+from segmentation_backend.sources.cells import Cells, grow_cells
+from segmentation_backend.sources.fields import Field, TissueGrid, resample, ridge
+from segmentation_backend.sources.mitochondria import Mitochondria, grow_mitochondria
 
 __all__ = ["SyntheticVolume", "synthetic_em"]
 
@@ -99,7 +94,7 @@ def synthetic_em(
         )
     generator = np.random.default_rng(seed)
     z, y, x = (edge / _UNIT_NM for edge in voxel_size)
-    grid = Grid(shape, (z, y, x))
+    grid = TissueGrid(shape, (z, y, x))
     look = _Look.draw(generator)
     cells = grow_cells(generator, grid)
     mitochondria = grow_mitochondria(generator, grid, cells, generator.uniform(0.07, 0.12))
@@ -118,7 +113,7 @@ def _free_room(cells: Cells, mitochondria: Mitochondria) -> Field:
 
 
 def _paint_cytoplasm(
-    generator: np.random.Generator, grid: Grid, cells: Cells, look: _Look
+    generator: np.random.Generator, grid: TissueGrid, cells: Cells, look: _Look
 ) -> Field:
     """Return the ground: a grey per cell, ribosomes and a slow cloudiness."""
     tone = look.cytoplasm + look.cytoplasm_spread * generator.standard_normal(cells.count)
@@ -133,7 +128,7 @@ def _paint_cytoplasm(
 
 
 def _paint_reticulum(
-    generator: np.random.Generator, grid: Grid, grey: Field, free: Field, look: _Look
+    generator: np.random.Generator, grid: TissueGrid, grey: Field, free: Field, look: _Look
 ) -> None:
     """Draw endoplasmic reticulum: thin double-walled sheets and threads, here and there."""
     field = grid.noise(generator, 34)
@@ -152,7 +147,7 @@ def _paint_reticulum(
 
 
 def _paint_vesicles(
-    generator: np.random.Generator, grid: Grid, grey: Field, free: Field, look: _Look
+    generator: np.random.Generator, grid: TissueGrid, grey: Field, free: Field, look: _Look
 ) -> None:
     """Draw clusters of vesicles, single endosomes and a few dense bodies (no mitochondria)."""
     volume = float(np.prod(grid.extent))
@@ -169,7 +164,7 @@ def _paint_vesicles(
 
 
 def _stamp(
-    grid: Grid,
+    grid: TissueGrid,
     grey: Field,
     free: Field,
     centre: NDArray[np.float64],
@@ -206,7 +201,7 @@ def _paint_membranes(grey: Field, cells: Cells, look: _Look) -> None:
 
 def _paint_mitochondria(
     generator: np.random.Generator,
-    grid: Grid,
+    grid: TissueGrid,
     grey: Field,
     mitochondria: Mitochondria,
     look: _Look,
@@ -235,7 +230,7 @@ def _paint_mitochondria(
 
 
 def _expose(
-    generator: np.random.Generator, grid: Grid, grey: Field, look: _Look
+    generator: np.random.Generator, grid: TissueGrid, grey: Field, look: _Look
 ) -> NDArray[np.uint8]:
     """Return the picture the microscope takes: blur, slow illumination, shot and readout noise."""
     sigma = [look.blur / s if s < 2 else 0.0 for s in grid.step]

@@ -1,0 +1,233 @@
+"""What a path or URL names, written as a tensorstore key-value store; nothing is opened here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+
+__all__ = ["CloudSettings", "Location", "locate"]
+
+_FORMATS = {
+    "zarr": "zarr",
+    "zarr2": "zarr2",
+    "zarr3": "zarr3",
+    "n5": "n5",
+    "precomputed": "precomputed",
+    "neuroglancer-precomputed": "precomputed",
+}
+_SCHEMES = ("s3", "gs", "http", "https", "file", "s3+http", "s3+https")
+_RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """How to reach S3; with no key, buckets are read anonymously."""
+
+    endpoint_url: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    region: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        """Name the endpoint and the region; keys never reach a log."""
+        signed = "signed" if self.access_key_id else "anonymous"
+        return f"CloudSettings({self.endpoint_url or 'AWS'}, {self.region}, {signed})"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder of keys: where it is, what it is said to be, and how to reach it."""
+
+    url: str
+    """As a person would write it, without the format and without a trailing slash."""
+    format: str | None
+    """`zarr` (either version), `zarr2`, `zarr3`, `n5`, `precomputed`, or None for unknown."""
+    driver: str
+    """The key-value store driver: `file`, `s3`, `gcs` or `http`."""
+    root: str
+    """Bucket, server or `/`: what cannot be gone above."""
+    path: str
+    """The key prefix below the root, without slashes at its ends."""
+    cloud: CloudSettings
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, or the bucket or server when there is none."""
+        return self.path.rsplit("/", 1)[-1] or self.root.rsplit("/", 1)[-1]
+
+    @property
+    def local_path(self) -> Path | None:
+        """The folder or file on this machine, or None for a remote one."""
+        return Path(self.root, self.path) if self.driver == "file" else None
+
+    def child(self, relative: str) -> Location:
+        """Return the location of `relative` (parts joined by slashes) below this one."""
+        parts = [p for p in relative.split("/") if p not in ("", ".")]
+        if ".." in parts:
+            raise InvalidInputError(
+                f"The dataset {relative!r} must lie below {self.url}; leave out '..'.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        if not parts:
+            return self
+        tail = "/".join(parts)
+        return replace(
+            self, url=f"{self.url.rstrip('/')}/{tail}", path=f"{self.path}/{tail}".lstrip("/")
+        )
+
+    @property
+    def parent(self) -> Location | None:
+        """The location one level up, or None at the root."""
+        if not self.path:
+            return None
+        above, _, last = self.path.rpartition("/")
+        return replace(self, url=self.url[: -len(last)].rstrip("/") or "/", path=above)
+
+    def kvstore(self) -> dict[str, Any]:
+        """Return the tensorstore key-value store specification of this folder."""
+        folder = f"{self.path}/" if self.path else ""
+        if self.driver == "file":
+            return {"driver": "file", "path": f"{self.root.rstrip('/')}/{folder}"}
+        if self.driver == "http":
+            return {
+                "driver": "http",
+                "base_url": self.root,
+                "path": f"/{folder}",
+                "context": {"http_request_retries": _RETRIES},
+            }
+        if self.driver == "gcs":
+            return {
+                "driver": "gcs",
+                "bucket": self.root,
+                "path": folder,
+                "context": {"gcs_request_retries": _RETRIES},
+            }
+        return self._s3(folder)
+
+    def _s3(self, folder: str) -> dict[str, Any]:
+        cloud = self.cloud
+        spec: dict[str, Any] = {
+            "driver": "s3",
+            "bucket": self.root,
+            "path": folder,
+            "aws_credentials": {"type": "anonymous"},
+            "context": {"s3_request_retries": _RETRIES},
+        }
+        if cloud.access_key_id and cloud.secret_access_key:
+            file = _credentials_file(
+                cloud.access_key_id, cloud.secret_access_key, cloud.session_token
+            )
+            spec["aws_credentials"] = {
+                "type": "profile",
+                "profile": "default",
+                "credentials_file": file,
+                "config_file": os.devnull,
+            }
+        if cloud.endpoint_url:
+            spec["endpoint"] = cloud.endpoint_url.rstrip("/")
+        if cloud.endpoint_url or cloud.region:
+            spec["aws_region"] = cloud.region or "us-east-1"
+        return spec
+
+
+@lru_cache(maxsize=8)
+def _credentials_file(key: str, secret: str, token: str | None) -> str:
+    """Return the path of a private file with the keys: tensorstore takes them in no other way."""
+    lines = ["[default]", f"aws_access_key_id={key}", f"aws_secret_access_key={secret}"]
+    if token:
+        lines.append(f"aws_session_token={token}")
+    text = "\n".join([*lines, ""]).encode()
+    if hasattr(os, "memfd_create"):
+        # In memory only, and gone with the process however it ends.
+        descriptor = os.memfd_create("credentials")
+        os.write(descriptor, text)
+        return f"/proc/self/fd/{descriptor}"
+    descriptor, name = tempfile.mkstemp(prefix="mitoglance-")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+    return name
+
+
+def locate(path_or_url: str, cloud: CloudSettings | None = None) -> Location:
+    """Return where a path or URL points; `zarr://`, `n5://` and the like name the format.
+
+    Both orders are understood, `zarr3://s3://bucket/path` and `s3://bucket/path|zarr3:`. Raises
+    InvalidInputError (INVALID_PARAMETER) for an unknown scheme or an empty place.
+    """
+    text, kind = _split_format(path_or_url.strip())
+    settings = cloud or CloudSettings()
+    scheme, separator, rest = text.partition("://")
+    if not (rest if separator else text).strip("/") and text != "/":
+        raise _unreadable(path_or_url, "it names no place")
+    if not separator:
+        return _local(Path(text), kind, settings)
+    if scheme == "file":
+        return _local(Path(unquote(rest)), kind, settings)
+    if scheme in ("http", "https"):
+        return _http(text, kind, settings)
+    return _bucket(text, kind, settings)
+
+
+def _bucket(url: str, kind: str | None, cloud: CloudSettings) -> Location:
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SCHEMES:
+        known = ", ".join(f"{s}://" for s in _SCHEMES)
+        raise _unreadable(url, f"{scheme}:// is not one of {known}")
+    if scheme.startswith("s3+"):
+        host, _, rest = rest.partition("/")
+        cloud = replace(cloud, endpoint_url=f"{scheme[3:]}://{host}")
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise _unreadable(url, "it names no bucket")
+    driver = "gcs" if scheme == "gs" else "s3"
+    return Location(url.rstrip("/"), kind, driver, bucket, _clean(key), cloud)
+
+
+def _split_format(text: str) -> tuple[str, str | None]:
+    """Return the text without its format, and the format."""
+    body, bar, suffix = text.partition("|")
+    if bar:
+        name = suffix.split("|")[0].strip("/").partition(":")[0]
+        if name not in _FORMATS:
+            raise _unreadable(text, f"{name!r} is not one of {', '.join(_FORMATS)}")
+        return body, _FORMATS[name]
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme in _FORMATS:
+        return rest, _FORMATS[scheme]
+    return text, None
+
+
+def _local(path: Path, kind: str | None, cloud: CloudSettings) -> Location:
+    full = Path(os.path.normpath(path.expanduser().absolute()))
+    below = "/".join(full.parts[1:])
+    return Location(str(full), kind, "file", full.anchor, below, cloud)
+
+
+def _http(url: str, kind: str | None, cloud: CloudSettings) -> Location:
+    parts = urlsplit(url)
+    if parts.fragment or not parts.hostname:
+        raise _unreadable(url, "an http address is scheme://server/path")
+    # A query (a signed address) belongs to every key, so it stays with the server.
+    root = f"{parts.scheme}://{parts.netloc}" + (f"?{parts.query}" if parts.query else "")
+    plain = url.partition("?")[0].rstrip("/")
+    return Location(plain, kind, "http", root, _clean(parts.path), cloud)
+
+
+def _clean(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part)
+
+
+def _unreadable(text: str, why: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"Cannot understand the address {text!r}: {why}. Give a local path or a URL such as "
+        "s3://bucket/volume.zarr/em or https://server/volume.n5/em.",
+        ErrorKind.INVALID_PARAMETER,
+    )

@@ -1,0 +1,181 @@
+"""The one place that talks to tensorstore: open, read, and say what went wrong in our words."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import tensorstore as ts
+
+from segmentation_backend.errors import (
+    ErrorKind,
+    FormatError,
+    NotFoundError,
+    ResourceError,
+    SegmentationError,
+)
+from segmentation_backend.sources.specs import Location
+
+__all__ = [
+    "CACHE_BYTES",
+    "list_keys",
+    "open_array",
+    "open_context",
+    "read_documents",
+    "translate",
+    "wait",
+]
+
+CACHE_BYTES = 256 * 2**20
+"""The default bound on decoded chunks kept in memory, shared by all volumes of a process."""
+
+_TIMEOUT_S = 120.0
+_LIST_TIMEOUT_S = 10.0
+_MAY_PASS = (
+    "ABORTED",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "INTERNAL",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+)
+_Result = TypeVar("_Result")
+
+
+def open_context(cache_bytes: int = CACHE_BYTES) -> ts.Context:
+    """Return the context that all volumes opened with the same limit share."""
+    # Threads and connections do not survive a fork, so a child makes its own.
+    return _context(cache_bytes, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _context(cache_bytes: int, process: int) -> ts.Context:
+    del process
+    return ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}})
+
+
+def wait(start: Callable[[], ts.Future[_Result]], what: str) -> _Result:
+    """Return the result of a tensorstore call; `what` names the data in error messages.
+
+    Raises ResourceError (SOURCE_UNAVAILABLE) when the place does not answer, NotFoundError
+    (PATH_NOT_FOUND) when it is not there and FormatError (UNSUPPORTED_FORMAT) when it cannot
+    be understood.
+    """
+    try:
+        return start().result(timeout=_TIMEOUT_S)
+    except TimeoutError as err:
+        raise ResourceError(
+            f"{what} did not answer within {_TIMEOUT_S:.0f} s; check the connection and try again.",
+            ErrorKind.SOURCE_UNAVAILABLE,
+        ) from err
+    except (ValueError, OSError, NotImplementedError) as err:
+        raise translate(err, what) from err
+
+
+def translate(error: Exception, what: str) -> SegmentationError:
+    """Return our error for one of tensorstore's, which start with the name of a status code."""
+    # What follows "[tensorstore_spec=" is for programmers, and long.
+    reason = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0]
+    status = reason.partition(":")[0]
+    if "No space left" in reason or getattr(error, "errno", None) == errno.ENOSPC:
+        return ResourceError(
+            f"The disk is full while writing {what}; free some space and try again.",
+            ErrorKind.DISK_FULL,
+        )
+    if status in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+        return ResourceError(
+            f"Access to {what} was refused; if it is not public, set the credentials of its "
+            f"cloud (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3). {reason}",
+            ErrorKind.SOURCE_UNAVAILABLE,
+        )
+    if status in _MAY_PASS:
+        return ResourceError(
+            f"{what} cannot be reached; check the address and the connection. {reason}",
+            ErrorKind.SOURCE_UNAVAILABLE,
+        )
+    if status == "NOT_FOUND":
+        return NotFoundError(f"{what} is not there. {reason}", ErrorKind.PATH_NOT_FOUND)
+    return FormatError(
+        f"{what} is in a form that cannot be read. {reason}", ErrorKind.UNSUPPORTED_FORMAT
+    )
+
+
+def read_documents(
+    location: Location, names: Iterable[str], context: ts.Context
+) -> dict[str, dict[str, Any]]:
+    """Return those of the named JSON files that exist (all are asked for at once).
+
+    Raises FormatError (UNSUPPORTED_FORMAT) for one that is not a JSON object.
+    """
+    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
+    pending = {name: store.read(name) for name in names}
+    documents, refused = {}, []
+    for name, future in pending.items():
+        try:
+            result = wait(partial(_identity, future), location.url)
+        except ResourceError as err:
+            # Buckets that may not be listed refuse keys that are not there.
+            if not str(err).startswith("Access"):
+                raise
+            refused.append(err)
+            continue
+        if result.state == "value":
+            documents[name] = _parse(result.value, f"{location.url}/{name}")
+    if refused and not documents:
+        raise refused[0]
+    return documents
+
+
+def _identity(future: ts.Future[ts.KvStore.ReadResult]) -> ts.Future[ts.KvStore.ReadResult]:
+    return future
+
+
+def _parse(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except ValueError as err:
+        raise FormatError(
+            f"{what} is not valid JSON ({err}); the array cannot be opened.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        ) from err
+    if not isinstance(document, dict):
+        raise FormatError(
+            f"{what} must hold a JSON object, not {type(document).__name__}.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
+    return document
+
+
+def list_keys(location: Location, context: ts.Context) -> list[str] | None:
+    """Return all keys below a location, or None where they cannot be listed in a few seconds."""
+    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
+    try:
+        keys = store.list().result(timeout=_LIST_TIMEOUT_S)
+    except (TimeoutError, ValueError, OSError, NotImplementedError):
+        # Plain http has no listing and a huge bucket takes minutes: the caller asks for a name.
+        return None
+    return [key.decode("utf-8", "replace") for key in keys]
+
+
+def open_array(
+    location: Location, driver: str, context: ts.Context, extra: dict[str, Any] | None = None
+) -> ts.TensorStore:
+    """Return the array at a location, read-only; `driver` is tensorstore's name of its format."""
+    spec = {
+        "driver": driver,
+        "kvstore": location.kvstore(),
+        # Images do not change while they are open; asking each time would cost a round trip.
+        "recheck_cached_data": "open",
+        "recheck_cached_metadata": "open",
+        **(extra or {}),
+    }
+    store: ts.TensorStore = wait(
+        lambda: ts.open(spec, read=True, open=True, context=context), location.url
+    )
+    return store

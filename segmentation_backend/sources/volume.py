@@ -1,0 +1,282 @@
+"""An EM volume as the rest of the program sees it: levels in z, y, x, read by region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from math import prod
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from segmentation_backend.errors import (
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    ResourceError,
+)
+from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_level, plan_levels
+from segmentation_backend.sources.discovery import ImageSource, LevelSource, find_image
+from segmentation_backend.sources.grids import pick_spatial_axes, resolve_voxel_sizes
+from segmentation_backend.sources.specs import CloudSettings, locate
+from segmentation_backend.sources.stores import CACHE_BYTES, open_array, open_context, wait
+
+__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_volume"]
+
+IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+"""What an image may be made of; float64 is read as float32."""
+
+# A virtual level averages what is stored each time it is read, so one voxel of it may cost at
+# most 8 x 8 x 8 stored ones, unless reading the whole volume is cheap anyway.
+_MAX_VIRTUAL_FACTOR = 8
+_CHEAP_VOXELS = 2**28
+_SAMPLE_EDGE_NM = 16.0
+_SAMPLE_VOXELS = 2**24
+_SAMPLE_BLOCK = 96
+_SAMPLE_DECODED = 2**26
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How grey an image is: what networks are normalised by, and the range to show."""
+
+    mean: float
+    std: float
+    """Never 0, so that one may divide by it."""
+    low: float
+    """The 0.5 percentile."""
+    high: float
+    """The 99.5 percentile; greater than `low`."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image with its pyramid; levels share their first corner, which is (0, 0, 0) in each."""
+
+    name: str
+    url: str
+    dtype: np.dtype[np.generic]
+    levels: tuple[ScaleLevel, ...]
+    voxel_size_is_assumed: bool
+    """Whether nobody said how large a voxel is, so that lengths in nm are a guess."""
+    stored_levels: int
+    """How many of the levels exist as arrays; those after them are computed when read."""
+    _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
+
+    @property
+    def bounds(self) -> Roi:
+        """The extent of level 0."""
+        return self.level_bounds(0)
+
+    def level_bounds(self, level: int) -> Roi:
+        """Return the extent of a level in its own voxels; InvalidInputError when it has none."""
+        if not 0 <= level < len(self.levels):
+            raise InvalidInputError(
+                f"Volume {self.name} has no level {level}; its levels are 0 to "
+                f"{len(self.levels) - 1}.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        return Roi((0, 0, 0), self.levels[level].shape)
+
+    def read(self, roi: Roi, level: int = 0) -> NDArray[np.generic]:
+        """Return the voxels of a region, z, y, x, of `dtype`, owned by the caller.
+
+        Chunks that were never written are 0 (or the array's fill value). Raises
+        InvalidInputError (ROI_EMPTY, ROI_OUT_OF_BOUNDS) and, when a chunk cannot be fetched or
+        decoded, ResourceError (SOURCE_UNAVAILABLE).
+        """
+        bounds = self.level_bounds(level)
+        if roi.is_empty:
+            raise InvalidInputError(
+                f"The region {roi} holds no voxel; every side must be at least 1.",
+                ErrorKind.ROI_EMPTY,
+            )
+        if not bounds.encloses(roi):
+            raise InvalidInputError(
+                f"The region {roi} is not inside volume {self.name}, which is {bounds} at level "
+                f"{level}; choose a region within.",
+                ErrorKind.ROI_OUT_OF_BOUNDS,
+            )
+        array = self._arrays[level]
+        try:
+            voxels = wait(lambda: array[roi.slices()].read(order="C"), f"{self.url} {roi}")
+        except (FormatError, NotFoundError) as err:
+            raise ResourceError(
+                f"The region {roi} of {self.url} at level {level} cannot be read: {err} "
+                "A chunk of it is damaged; restore it or choose another region.",
+                ErrorKind.SOURCE_UNAVAILABLE,
+            ) from err
+        return np.ascontiguousarray(voxels, dtype=self.dtype)
+
+    def contrast(self) -> Contrast:
+        """Return grey-level statistics of a sample spread over the volume; measured once.
+
+        The sample is taken at the stored level nearest to 16 nm, where networks look. Padding
+        (the value 0, or the highest one, where it makes up more than a fifth of the sample) is
+        left out. Raises ResourceError (SOURCE_UNAVAILABLE) like `read`.
+        """
+        return self._contrast
+
+    @cached_property
+    def _contrast(self) -> Contrast:
+        return _measure(self._sample())
+
+    def _sample(self) -> NDArray[np.generic]:
+        """Return voxels (n,) from the whole level or from blocks of one chunk at most each."""
+        level = nearest_level(self.levels[: self.stored_levels], _SAMPLE_EDGE_NM)
+        chunk = self._arrays[level.level].chunk_layout.read_chunk.shape or level.shape
+        blocks = _sample_blocks(level.shape, [max(1, side or 1) for side in chunk])
+        if prod(level.shape) <= _SAMPLE_VOXELS:
+            blocks.insert(0, self.level_bounds(level.level))
+        parts: list[NDArray[np.generic]] = []
+        for block in blocks:
+            try:
+                parts.append(self.read(block, level.level).ravel())
+            except ResourceError:
+                # One damaged chunk must not keep the rest of a volume from being seen.
+                if block == blocks[-1] and not parts:
+                    raise
+            if parts and block.shape == level.shape:
+                break
+        return np.concatenate(parts)
+
+
+def _sample_blocks(shape: Sequence[int], chunk: Sequence[int]) -> list[Roi]:
+    """Return blocks within single chunks, the middle first, that stay cheap to decode."""
+    places = sorted(
+        product((0.25, 0.5, 0.75), repeat=3), key=lambda p: sum(abs(v - 0.5) for v in p)
+    )
+    count = max(1, min(len(places), _SAMPLE_DECODED // prod(chunk)))
+    bounds = Roi.from_bounds((0, 0, 0), shape)
+    blocks = []
+    for place in places[:count]:
+        begin = [int(p * s) // c * c for p, s, c in zip(place, shape, chunk, strict=True)]
+        side = [min(c, _SAMPLE_BLOCK) for c in chunk]
+        end = [b + s for b, s in zip(begin, side, strict=True)]
+        blocks.append(Roi.from_bounds(begin, end).intersect(bounds))
+    return list(dict.fromkeys(blocks))
+
+
+def _measure(sample: NDArray[np.generic]) -> Contrast:
+    values = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    padding = [0]
+    if values.dtype.kind != "f":
+        padding.append(int(np.iinfo(values.dtype).max))
+    for value in padding:
+        rest = values[values != value]
+        if 0 < rest.size < 0.8 * values.size:
+            values = rest
+    if values.size == 0:
+        return Contrast(0.0, 1.0, 0.0, 1.0)
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
+    std = float(values.std(dtype=np.float64))
+    mean = float(values.mean(dtype=np.float64))
+    return Contrast(mean, std or 1.0, low, high if high > low else low + 1.0)
+
+
+def open_volume(
+    path_or_url: str,
+    *,
+    dataset: str | None = None,
+    voxel_size: VoxelSize | None = None,
+    name: str | None = None,
+    cloud: CloudSettings | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> Volume:
+    """Return the image at a local path or a URL: zarr, OME-Zarr, N5 or precomputed.
+
+    `dataset` is a path below it, `voxel_size` (nm, z, y, x) overrules the metadata. All volumes
+    opened with the same `cache_bytes` share one cache of that size. Raises InvalidInputError for
+    an address that makes no sense or a container of several images, NotFoundError
+    (PATH_NOT_FOUND), FormatError (UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE, UNSUPPORTED_RANK) and
+    ResourceError (SOURCE_UNAVAILABLE).
+    """
+    if voxel_size is not None and not all(0 < edge < 1e9 for edge in voxel_size):
+        raise InvalidInputError(
+            f"The voxel size must be three positive lengths in nm, not {voxel_size}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    context = open_context(cache_bytes)
+    location = locate(path_or_url, cloud)
+    source = find_image(location.child(dataset) if dataset else location, context)
+    arrays = [_open_level(level, context) for level in source.levels]
+    return _assemble(name or source.location.name, source, arrays, voxel_size)
+
+
+def _assemble(
+    name: str, source: ImageSource, arrays: list[ts.TensorStore], wanted: VoxelSize | None
+) -> Volume:
+    grids = [level.level.grid for level in source.levels]
+    shapes = [array.shape for array in arrays]
+    sizes, assumed = resolve_voxel_sizes(grids, shapes, wanted)
+    # Finest first, whatever the order in the metadata; the sort is stable.
+    order = sorted(range(len(arrays)), key=lambda i: (prod(sizes[i]), i))
+    arrays = [arrays[i] for i in order]
+    dtypes = {array.dtype.name for array in arrays}
+    if len(dtypes) > 1:
+        raise FormatError(
+            f"The levels of {source.location.url} are of different types ({sorted(dtypes)}); "
+            "open one of them by naming it as the dataset.",
+            ErrorKind.UNSUPPORTED_DTYPE,
+        )
+    levels = [ScaleLevel(index, sizes[i], _shape(arrays[index])) for index, i in enumerate(order)]
+    stored = len(levels)
+    _add_virtual_levels(levels, arrays)
+    return Volume(
+        name,
+        source.location.url,
+        arrays[0].dtype.numpy_dtype,
+        tuple(levels),
+        assumed or (source.is_size_assumed and wanted is None),
+        stored,
+        tuple(arrays),
+    )
+
+
+def _open_level(level: LevelSource, context: ts.Context) -> ts.TensorStore:
+    """Return an array as z, y, x from (0, 0, 0), of a dtype that images may have."""
+    what = level.location.url
+    array = open_array(level.location, level.driver, context, dict(level.extra))
+    dtype = array.dtype.name
+    if dtype == "float64":
+        array = ts.cast(array, ts.float32)
+    elif dtype not in IMAGE_DTYPES:
+        raise FormatError(
+            f"{what} is of type {dtype}; an image is one of {', '.join(IMAGE_DTYPES)} or float64.",
+            ErrorKind.UNSUPPORTED_DTYPE,
+        )
+    if level.is_transposed:
+        array = array.T
+    order = pick_spatial_axes(level.level.axes, array.shape, what)
+    others = [axis for axis in range(array.rank) if axis not in order]
+    array = array[ts.d[:].translate_to[0]][ts.d[:].mark_bounds_implicit[False]]
+    array = array[ts.d[others][0]] if others else array
+    left = [axis for axis in range(len(order) + len(others)) if axis not in others]
+    array = array.transpose([left.index(axis) for axis in order])
+    if 0 in array.shape:
+        raise FormatError(
+            f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
+        )
+    return array
+
+
+def _shape(array: ts.TensorStore) -> tuple[int, int, int]:
+    z, y, x = (int(side) for side in array.shape)
+    return (z, y, x)
+
+
+def _add_virtual_levels(levels: list[ScaleLevel], arrays: list[ts.TensorStore]) -> None:
+    """Append levels that average the coarsest stored one, so that all of it fits a screen."""
+    base, array = levels[-1], arrays[-1]
+    is_cheap = prod(base.shape) <= _CHEAP_VOXELS
+    for plan in plan_levels(base.shape, base.voxel_size)[1:]:
+        factors = [round(a / b) for a, b in zip(plan.voxel_size, base.voxel_size, strict=True)]
+        if max(factors) > _MAX_VIRTUAL_FACTOR and not is_cheap:
+            break
+        coarse = ts.downsample(array, factors, "mean")
+        levels.append(ScaleLevel(len(levels), plan.voxel_size, _shape(coarse)))
+        arrays.append(coarse)
