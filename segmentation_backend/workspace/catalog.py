@@ -15,8 +15,11 @@ import sqlalchemy as sa
 from segmentation_backend.database import read, write
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, plan_levels
-from segmentation_backend.sources import CloudSettings, Contrast, Volume, open_volume
-from segmentation_backend.sources.importing import import_image, needs_import
+from segmentation_backend.sources.importing import import_image
+from segmentation_backend.sources.readers import FILE_SUFFIXES
+from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.tiff import TIFF_SUFFIXES
+from segmentation_backend.sources.volume import Contrast, Volume, open_volume
 
 __all__ = ["Catalog", "VolumeInfo"]
 
@@ -154,13 +157,17 @@ class Catalog:
         with read(self._engine) as connection:
             return connection.execute(sa.select(volumes).where(volumes.c.name == name)).first()
 
-    def _open_image(
-        self, location: str, dataset: str | None, voxel_size: Any, name: str
-    ) -> Volume:
+    def _open_image(self, location: str, dataset: str | None, voxel_size: Any, name: str) -> Volume:
         size = None if voxel_size is None else (*map(float, voxel_size),)
-        return open_volume(
-            location, dataset=dataset, voxel_size=size, name=name, cloud=self._cloud
-        )
+        return open_volume(location, dataset=dataset, voxel_size=size, name=name, cloud=self._cloud)
+
+
+def needs_import(source: str) -> bool:
+    """Whether a local file (or a folder of TIFFs) must be made into a pyramid before it is seen."""
+    path = Path(source)
+    if path.is_dir():
+        return any(entry.suffix.lower() in TIFF_SUFFIXES for entry in path.iterdir())
+    return "://" not in source and path.suffix.lower() in FILE_SUFFIXES
 
 
 def check_name(name: str) -> None:

@@ -11,7 +11,15 @@ from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_le
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.workspace.catalog import VolumeInfo
 
-__all__ = ["EXISTING", "MODES", "PLANES", "SegmentationPlan", "check_budget", "check_choice", "plan_region"]
+__all__ = [
+    "EXISTING",
+    "MODES",
+    "PLANES",
+    "SegmentationPlan",
+    "check_budget",
+    "check_choice",
+    "plan_region",
+]
 
 MODES = ("slice", "stack")
 PLANES = {"xy": 0, "xz": 1, "yz": 2}

@@ -4,6 +4,7 @@ network and the label store meet."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import numpy.typing as npt
 from segmentation_backend import edits
 from segmentation_backend.geometry import Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
-from segmentation_backend.models import find_model
-from segmentation_backend.sources import Volume
+from segmentation_backend.models.registry import ModelSpec, find_model
+from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.planning import SegmentationPlan
 
-__all__ = ["run_plan", "to_level_zero"]
+__all__ = ["load_network", "run_plan", "to_level_zero"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
@@ -41,18 +42,15 @@ def run_plan(
     `progress(share, sentence)` is called after every block; an exception raised from it cancels
     the run and leaves nothing behind.
     """
-    done = (
-        repository.find_request(edit.request_id, None) if edit.request_id is not None else None
-    )
+    done = repository.find_request(edit.request_id, None) if edit.request_id is not None else None
     if done is not None:
         return done
     # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
     from segmentation_backend.inference.runner import segment_region
-    from segmentation_backend.models.weights import load, weights_digest
 
     spec = find_model(plan.model, models_dir)
     progress(0.0, f"Loading {spec.name}")
-    network = load(spec, models_dir)
+    network = load_network(plan.model, models_dir)
     found = segment_region(
         lambda roi: image.read(roi, plan.level),
         plan.level_roi,
@@ -72,7 +70,7 @@ def run_plan(
     provenance = {
         **plan.to_json(),
         "image": info.source,
-        "weights_sha256": weights_digest(spec, models_dir),
+        "weights_sha256": _weights_digest(spec, models_dir),
         "contrast": {"mean": info.contrast.mean, "std": info.contrast.std},
         "objects": count,
         "software": f"mitoglance {version('mitoglance')}",
@@ -84,6 +82,25 @@ def run_plan(
 
     context = EditContext(edit.user, edit.request_id, None, provenance)
     return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
+
+
+def load_network(name: str, models_dir: Path) -> Any:
+    """Return a model's network in eval mode; kept in memory until its file changes."""
+    spec = find_model(name, models_dir)
+    path = models_dir / spec.file_name
+    return _cached_network(name, models_dir, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=2)
+def _cached_network(name: str, models_dir: Path, _changed: int) -> Any:
+    from segmentation_backend.models.weights import load
+
+    return load(find_model(name, models_dir), models_dir)
+
+
+def _weights_digest(spec: ModelSpec, models_dir: Path) -> str:
+    record = models_dir / f"{spec.file_name}.sha256"
+    return spec.sha256 or record.read_text().split()[0]
 
 
 def to_level_zero(

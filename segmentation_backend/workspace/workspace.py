@@ -17,9 +17,15 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import LabelRepository, LabelView, ObjectStats, Operation
-from segmentation_backend.models import ModelSpec, default_model, find_model, list_models
-from segmentation_backend.sources import CloudSettings, Volume
+from segmentation_backend.models.registry import (
+    ModelSpec,
+    default_model,
+    find_model,
+    list_models,
+)
+from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
+from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor, check_id
 from segmentation_backend.workspace.encoding import (
@@ -284,9 +290,7 @@ class Workspace:
             default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
         )
         chosen = InferenceParameters.from_json(parameters or {})
-        clipped, scale, level_roi = plan_region(
-            info, roi, mode, plane, level, spec.voxel_size_nm
-        )
+        clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, spec.voxel_size_nm)
         if enforce_budget:
             check_budget(level_roi, scale, self.max_voxels)
         return SegmentationPlan(
@@ -325,7 +329,7 @@ class Workspace:
             if opened is None:
                 info, image = self._catalog.open(name)
                 repository = LabelRepository(
-                    self.engine, self.data_dir / "packs", name, info.label_levels
+                    self.engine, self.data_dir / "packs" / name, name, info.label_levels
                 )
                 opened = self._opened[name] = _Opened(info, image, repository)
             return opened

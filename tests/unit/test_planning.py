@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, ScaleLevel, plan_levels
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.sources import Contrast
+from segmentation_backend.sources.volume import Contrast
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.planning import SegmentationPlan, check_budget, plan_region
 from segmentation_backend.workspace.segmentation import to_level_zero
@@ -31,9 +31,7 @@ def volume(shape=(64, 512, 512), voxel_size=(4.0, 4.0, 4.0)) -> VolumeInfo:
 
 
 def test_a_region_is_clipped_to_the_volume() -> None:
-    roi, _, _ = plan_region(
-        volume(), Roi((-5, -5, 500), (100, 20, 100)), "stack", "xy", None, 4.0
-    )
+    roi, _, _ = plan_region(volume(), Roi((-5, -5, 500), (100, 20, 100)), "stack", "xy", None, 4.0)
     assert roi == Roi((0, 0, 500), (64, 15, 12))
 
 
