@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,7 +99,7 @@ class Catalog:
                 f"There is no volume {name!r}; the volumes here are: {known}.",
                 ErrorKind.VOLUME_NOT_FOUND,
             )
-        size = json.loads(row.voxel_size) if row.voxel_size else None
+        size = parse_voxel_size(json.loads(row.voxel_size)) if row.voxel_size else None
         image = self._open_image(row.image, row.dataset, size, name)
         contrast = Contrast(**json.loads(row.contrast))
         return _describe(name, row.source, image, contrast), image
@@ -157,9 +157,12 @@ class Catalog:
         with read(self._engine) as connection:
             return connection.execute(sa.select(volumes).where(volumes.c.name == name)).first()
 
-    def _open_image(self, location: str, dataset: str | None, voxel_size: Any, name: str) -> Volume:
-        size = None if voxel_size is None else (*map(float, voxel_size),)
-        return open_volume(location, dataset=dataset, voxel_size=size, name=name, cloud=self._cloud)
+    def _open_image(
+        self, location: str, dataset: str | None, voxel_size: VoxelSize | None, name: str
+    ) -> Volume:
+        return open_volume(
+            location, dataset=dataset, voxel_size=voxel_size, name=name, cloud=self._cloud
+        )
 
 
 def needs_import(source: str) -> bool:
@@ -168,6 +171,12 @@ def needs_import(source: str) -> bool:
     if path.is_dir():
         return any(entry.suffix.lower() in TIFF_SUFFIXES for entry in path.iterdir())
     return "://" not in source and path.suffix.lower() in FILE_SUFFIXES
+
+
+def parse_voxel_size(value: Sequence[float]) -> VoxelSize:
+    """Return three edge lengths in nm, z, y, x."""
+    z, y, x = map(float, value)
+    return (z, y, x)
 
 
 def check_name(name: str) -> None:

@@ -139,6 +139,7 @@ def _choose_level(info: VolumeInfo, level: int | None, model_voxel_size: float) 
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is none of the choices."""
     if value not in choices:
         raise InvalidInputError(
             f"{name} must be one of {', '.join(choices)}, not {value!r}.",

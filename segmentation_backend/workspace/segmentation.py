@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import fastremap
 import numpy as np
@@ -21,6 +21,11 @@ from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.planning import SegmentationPlan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from segmentation_backend.inference.runner import Mode, Plane
 
 __all__ = ["load_network", "run_plan", "to_level_zero"]
 
@@ -58,8 +63,8 @@ def run_plan(
         network=network,
         spec=spec,
         contrast=info.contrast,
-        plane=plan.plane,
-        mode=plan.mode,
+        plane=cast("Plane", plan.plane),
+        mode=cast("Mode", plan.mode),
         parameters=plan.parameters,
         progress=lambda share, sentence: progress(COMMIT_AT * share, sentence),
     )
@@ -78,13 +83,15 @@ def run_plan(
 
     def delta(view: LabelView) -> Delta:
         first = repository.reserve_ids(max(count, 1))
-        return edits.import_labels(view, plan.roi, labels, first, plan.existing)
+        return edits.import_labels(
+            view, plan.roi, labels, first, cast("edits.Existing", plan.existing)
+        )
 
     context = EditContext(edit.user, edit.request_id, None, provenance)
     return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
 
 
-def load_network(name: str, models_dir: Path) -> Any:
+def load_network(name: str, models_dir: Path) -> nn.Module:
     """Return a model's network in eval mode; kept in memory until its file changes."""
     spec = find_model(name, models_dir)
     path = models_dir / spec.file_name
@@ -92,7 +99,7 @@ def load_network(name: str, models_dir: Path) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _cached_network(name: str, models_dir: Path, _changed: int) -> Any:
+def _cached_network(name: str, models_dir: Path, _changed: int) -> nn.Module:
     from segmentation_backend.models.weights import load
 
     return load(find_model(name, models_dir), models_dir)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 
-@pytest.fixture()
+@pytest.fixture
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on just now."""
     with socket.socket() as probe:
