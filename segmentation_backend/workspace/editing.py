@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from segmentation_backend import edits
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.geometry import Coordinate
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation, OperationMeta
 
 __all__ = ["EditContext", "Editor"]
@@ -64,36 +61,29 @@ class Editor:
 
         return self.commit("merge", {"ids": ids, "points": points}, edit, delta)
 
-    def split_preview(
-        self, groups: Sequence[Sequence[Coordinate]]
-    ) -> tuple[LabelView, int, Roi, npt.NDArray[np.uint8]]:
-        """Return what a split would do: the view, the root, its box, and the part per voxel."""
-        view = self._repository.at()
-        result = edits.split(view, groups)
-        return view, view.root_at(groups[0][0]), result.roi, result.sides
+    def split_preview(self, groups: Sequence[Sequence[Coordinate]]) -> edits.SplitPreview:
+        """Return what a split would do to the newest labels, without writing anything."""
+        return edits.preview_split(self._repository.at(), groups)
 
     def split(self, groups: Sequence[Sequence[Coordinate]], edit: EditContext) -> Operation:
         """Cut one object into as many parts as there are groups of voxels."""
-
-        def delta(view: LabelView) -> Delta:
-            parts = edits.split(view, groups)
-            return parts.delta(self._repository.reserve_ids(parts.ids_needed))
-
-        return self.commit("split", {"groups": groups}, edit, delta)
+        reserve = self._repository.reserve_ids
+        return self.commit(
+            "split", {"groups": groups}, edit, lambda view: edits.split(view, groups, reserve)
+        )
 
     def undo(self, edit: EditContext, operation_id: int | None) -> Operation:
         """Take back the caller's last operation, or a named one."""
-        return self._replay("undo", edit, operation_id)
+        return self._take_back("undo", edits.operation_to_undo, edit, operation_id)
 
     def redo(self, edit: EditContext, operation_id: int | None) -> Operation:
         """Bring back what the caller's last undo took away, or what a named undo did."""
-        return self._replay("redo", edit, operation_id)
+        return self._take_back("redo", edits.operation_to_redo, edit, operation_id)
 
     def revert(self, version: int, edit: EditContext) -> Operation:
         """Bring the labels of an earlier version back, as a new operation."""
-        then = self._repository.at(version)
         return self.commit(
-            "revert", {"version": version}, edit, lambda view: edits.revert(view, then)
+            "revert", {"version": version}, edit, lambda view: edits.revert(view, version)
         )
 
     def commit(
@@ -102,41 +92,60 @@ class Editor:
         intent: Mapping[str, Any],
         edit: EditContext,
         compute: Callable[[LabelView], Delta],
-        undoes: Callable[[LabelView], int] | None = None,
     ) -> Operation:
         """Compute a delta on the newest version and commit it exactly once.
 
         When somebody else commits in between, the delta is computed again; a real conflict with
         what the caller saw (`edit.base_version`) is raised.
         """
+
+        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
+            return self._repository.commit(compute(view), meta)
+
+        return self._exactly_once(kind, intent, edit, attempt)
+
+    def _take_back(
+        self,
+        kind: str,
+        choose: Callable[[LabelRepository, str, int | None], Operation],
+        edit: EditContext,
+        operation_id: int | None,
+    ) -> Operation:
+        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
+            target = choose(self._repository, edit.user, operation_id)
+            delta = edits.undo(view, target, self._repository.delta(target.operation_id))
+            return self._repository.commit(delta, replace(meta, undoes=target.operation_id))
+
+        return self._exactly_once(kind, {"operation_id": operation_id}, edit, attempt)
+
+    def _exactly_once(
+        self,
+        kind: str,
+        intent: Mapping[str, Any],
+        edit: EditContext,
+        attempt: Callable[[LabelView, OperationMeta], Operation],
+    ) -> Operation:
         digest = _digest(kind, intent)
-        if edit.request_id is not None:
-            earlier = self._repository.find_request(edit.request_id, digest)
-            if earlier is not None:
-                return earlier
-        for attempt in range(ATTEMPTS):
+        first = self._repository.find_request(edit.request_id, digest)
+        if first is not None:
+            return first
+        meta = OperationMeta(
+            kind=kind,
+            user=edit.user,
+            request_id=edit.request_id,
+            request_digest=digest,
+            base_version=edit.base_version,
+            provenance=edit.provenance,
+        )
+        for _ in range(ATTEMPTS - 1):
             view = self._repository.at()
-            meta = OperationMeta(
-                kind=kind,
-                user=edit.user,
-                request_id=edit.request_id,
-                request_digest=digest,
-                base_version=view.version if edit.base_version is None else edit.base_version,
-                provenance=dict(edit.provenance),
-                undoes=undoes(view) if undoes is not None else None,
-            )
             try:
-                return self._repository.commit(compute(view), meta)
+                return attempt(view, meta)
             except ConflictError as conflict:
                 raced = self._repository.head != view.version
                 if conflict.kind != ErrorKind.STALE_VERSION or not raced:
                     raise
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable: the last attempt returned or raised")
-
-    def _replay(self, kind: str, edit: EditContext, operation_id: int | None) -> Operation:
-        raise AssertionError(kind)
+        return attempt(self._repository.at(), meta)
 
 
 def check_id(value: object) -> int:

@@ -224,8 +224,8 @@ class Workspace:
 
     def split_preview(self, volume: str, groups: Sequence[Sequence[Coordinate]]) -> SplitPreview:
         """Work a split out without committing it; the result can be looked at for an hour."""
-        view, root, roi, sides = self._editor(volume).split_preview(groups)
-        return self._previews.save(volume, view.version, root, roi, sides)
+        found = self._editor(volume).split_preview(groups)
+        return self._previews.save(volume, found.version, found.root, found.roi, found.sides)
 
     def split(
         self, volume: str, groups: Sequence[Sequence[Coordinate]], edit: EditContext
