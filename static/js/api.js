@@ -73,13 +73,13 @@ export class Api {
   }
 
   /**
-   * Send an edit until it is answered; it happens once however often it is sent.
+   * Send what may be sent again until it is answered; it happens once however often it is sent.
    *
    * @param {string} path below the volume
    * @param {object} body
-   * @returns {Promise<EditAnswer>}
+   * @returns {Promise<any>}
    */
-  async edit(path, body) {
+  async once(path, body) {
     const sent = { ...body, session: this.token, request_id: randomId() };
     for (const wait of RETRY_AFTER_MS) {
       try {
@@ -90,6 +90,11 @@ export class Api {
       }
     }
     return this.request("POST", this.volume + path, sent);
+  }
+
+  /** @param {string} path @param {object} body @returns {Promise<EditAnswer>} */
+  edit(path, body) {
+    return this.once(path, body);
   }
 
   /** @param {string[]} ids @param {number} base_version */
@@ -117,9 +122,13 @@ export class Api {
     return this.edit("/redo", {});
   }
 
-  /** @param {import("./types.js").View} view @param {import("./types.js").SegmentMode} mode */
-  async region(view, mode) {
-    const answer = await this.request("POST", `${this.volume}/region`, { view, mode });
+  /**
+   * @param {import("./types.js").View} view
+   * @param {import("./types.js").SegmentMode} mode
+   * @param {string} model
+   */
+  async region(view, mode, model) {
+    const answer = await this.request("POST", `${this.volume}/region`, { view, mode, model });
     return /** @type {import("./types.js").Region} */ (answer.region);
   }
 
@@ -130,8 +139,7 @@ export class Api {
    * @returns {Promise<string>} the job's id
    */
   async segment(view, mode, model) {
-    const body = { view, mode, model, session: this.token };
-    return (await this.request("POST", `${this.volume}/segment`, body)).job_id;
+    return (await this.once("/segment", { view, mode, model })).job_id;
   }
 
   /** @param {string} id @returns {Promise<import("./types.js").Job>} */

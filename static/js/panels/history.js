@@ -23,21 +23,34 @@ export function relativeTime(time) {
 /** @param {number} count */
 const objects = (count) => `${count} ${count === 1 ? "object" : "objects"}`;
 
-/** @type {{[kind: string]: (operation: Operation) => string}} */
+/** @type {{[kind: string]: string}} */
+const NOUNS = { segment: "a segmentation", merge: "a merge", split: "a split", revert: "a return" };
+
+/** @type {{[kind: string]: (operation: Operation, undone: string) => string}} */
 const SENTENCES = {
   segment: ({ added_roots, bbox }) =>
     `segmented ${bbox?.shape.includes(1) ? "a slice" : "a box"}, ${objects(added_roots.length)}`,
   merge: ({ merges }) => `merged ${objects(merges[0]?.length ?? 2)}`,
   split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,
-  undo: ({ undoes }) => (undoes === null ? "undid an edit" : `undid version ${undoes}`),
-  redo: () => "redid an edit",
+  undo: (_operation, undone) => `undid ${undone}`,
+  redo: (_operation, undone) => `redid ${undone}`,
   revert: ({ provenance }) => `went back to version ${provenance["version"] ?? "before"}`,
 };
 
-/** @param {Operation} operation @param {string} user */
-export function sentence(operation, user) {
+/**
+ * Say in a sentence who did what.
+ *
+ * @param {Operation} operation
+ * @param {Map<number, Operation>} byId the other operations, to name what an undo undid
+ * @param {string} user who reads it
+ */
+export function sentence(operation, byId, user) {
   const who = operation.user === user ? "You" : operation.user;
-  const what = SENTENCES[operation.kind]?.(operation) ?? operation.kind;
+  let target = byId.get(operation.undoes ?? -1);
+  // A redo takes an undo back: what it brings again is what that had undone.
+  while (target?.kind === "undo" || target?.kind === "redo") target = byId.get(target.undoes ?? -1);
+  const undone = NOUNS[target?.kind ?? ""] ?? "an edit";
+  const what = SENTENCES[operation.kind]?.(operation, undone) ?? operation.kind;
   return `${who} ${what}`;
 }
 
@@ -100,13 +113,14 @@ export function mountHistory(root, context) {
     back.hidden = session.pinned_version === null;
     hint.hidden = operations.length > 0;
     rows(list, operations, ({ operation_id }) => `${operation_id}`, makeRow);
+    const byId = new Map(operations.map((operation) => [operation.operation_id, operation]));
     operations.forEach((operation, index) => {
       const row = list.children[index];
       const entry = row?.firstElementChild;
       const text = entry?.querySelector(".entry-text");
       const time = entry?.querySelector("time");
       if (!row || !entry || !text || !time) return;
-      text.textContent = sentence(operation, api.user);
+      text.textContent = sentence(operation, byId, api.user);
       time.textContent = relativeTime(operation.time);
       const isShown = operation.operation_id === shown;
       row.classList.toggle("is-undone", operation.undone_by !== null);

@@ -16,17 +16,19 @@ const MEASURE = "mitoglance:segment";
 /** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** @param {Region} region @param {SegmentMode} mode */
-function sizeText({ roi, plane, voxel_size }, mode) {
+/** @param {Region} region @param {SegmentMode} mode @returns {[string, string]} size, and detail */
+function describeRegion({ roi, plane, voxel_size, fits }, mode) {
   const [z, y, x] = roi.shape;
   const nm = Number(Math.min(...voxel_size).toPrecision(3));
-  const sides = mode === "box" ? [x, y, z] : plane === "xz" ? [x, z] : plane === "yz" ? [z, y] : [x, y];
-  return `${sides.join(" × ")} · ${nm} nm`;
+  if (mode === "box") return [`${x} × ${y} × ${z}`, `${nm} nm · ${fits ? "fits" : "too large"}`];
+  const sides = plane === "xz" ? [x, z] : plane === "yz" ? [z, y] : [x, y];
+  return [`${sides.join(" × ")} px`, `${plane} · ${nm} nm · ${fits ? "fits" : "too large"}`];
 }
 
 /** @param {SegmentMode} mode @param {() => void} onClick */
 function makeModeButton(mode, onClick) {
   const size = h("span", { class: "tile-size", text: "…" });
+  const detail = h("span", { class: "tile-size", text: "…" });
   const isSlice = mode === "slice";
   const tile = h(
     "button",
@@ -34,8 +36,18 @@ function makeModeButton(mode, onClick) {
     h("span", { class: "tile-head" }, icon(isSlice ? "slice" : "box"),
       h("span", { text: isSlice ? "Slice" : "Box" }), h("kbd", { text: isSlice ? "G" : "⇧G" })),
     size,
+    detail,
   );
-  return { tile, size };
+  return {
+    tile,
+    /** @param {[string, string]} texts @param {string} title @param {boolean} isTooLarge */
+    show([first, second], title, isTooLarge) {
+      size.textContent = first;
+      detail.textContent = second;
+      tile.title = title;
+      tile.classList.toggle("is-too-large", isTooLarge);
+    },
+  };
 }
 
 /** @param {import("../types.js").Context} context */
@@ -165,17 +177,10 @@ export function mountSegment(root, context) {
     const view = bridge.view();
     /** @type {[SegmentMode, typeof slice][]} */
     const tiles = [["slice", slice], ["box", box]];
-    await Promise.all(tiles.map(([mode, { tile, size }]) =>
-      api.region(view, mode).then(
-        (region) => {
-          size.textContent = region.fits ? sizeText(region, mode) : "too large: zoom in";
-          tile.title = region.fits ? "" : region.message;
-          tile.classList.toggle("is-too-large", !region.fits);
-        },
-        (error) => {
-          size.textContent = error.status === 0 ? "offline" : "nothing in view";
-          tile.title = error.message;
-        },
+    await Promise.all(tiles.map(([mode, tile]) =>
+      api.region(view, mode, model.value).then(
+        (region) => tile.show(describeRegion(region, mode), region.message, !region.fits),
+        (error) => tile.show(["–", error.status === 0 ? "offline" : "nothing in view"], error.message, false),
       )));
   }
 
@@ -184,6 +189,7 @@ export function mountSegment(root, context) {
     clearTimeout(timer);
     timer = setTimeout(measure, REGION_DELAY_MS);
   });
+  model.addEventListener("change", () => void measure());
   void measure();
   status.show("");
   void api.jobs().then((jobs) => {
