@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import sys
 import tomllib
@@ -11,9 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.sources import CloudSettings
+from segmentation_backend.sources.specs import CloudSettings
 
-__all__ = ["Config", "child_environment", "load_config", "settings_table", "user_data_folder"]
+__all__ = [
+    "Config",
+    "child_environment",
+    "cloud_settings",
+    "field_meanings",
+    "has_display",
+    "load_config",
+    "settings_table",
+    "user_data_folder",
+]
 
 FILE_NAME = "mitoglance.toml"
 PREFIX = "MITOGLANCE_"
@@ -97,18 +108,22 @@ def load_config(
     *,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    default_data_dir: Path | None = None,
 ) -> Config:
     """Return defaults < `mitoglance.toml` < MITOGLANCE_* environment < `overrides`.
 
-    `file` replaces the `mitoglance.toml` of the working directory and must exist. An unknown
-    key, or a value of the wrong type, is an InvalidInputError that names where it stands.
+    `default_data_dir` is where the data go when none of them says. `file` replaces the
+    `mitoglance.toml` of the working directory and must exist. An unknown key, or a value of the
+    wrong type, is an InvalidInputError that names where it stands.
     """
     environ = os.environ if environment is None else environment
     values: dict[str, object] = {}
+    if default_data_dir is not None:
+        values["data_dir"] = default_data_dir
     values |= _from_file(file)
     values |= _from_environment(environ)
     values |= {k: _checked(k, v, "the command line") for k, v in (overrides or {}).items()}
-    return replace(Config(cloud=_cloud_settings(environ)), **values)  # type: ignore[arg-type]
+    return replace(Config(cloud=cloud_settings(environ)), **values)  # type: ignore[arg-type]
 
 
 def _from_file(file: Path | None) -> dict[str, object]:
@@ -185,7 +200,10 @@ def _wrong(key: str, value: object, where: str, rule: str) -> InvalidInputError:
     )
 
 
-def _cloud_settings(environ: Mapping[str, str]) -> CloudSettings:
+def cloud_settings(environment: Mapping[str, str] | None = None) -> CloudSettings:
+    """Return how to reach S3, from the clouds' standard variables."""
+    environ = os.environ if environment is None else environment
+
     def first(*names: str) -> str | None:
         return next((environ[name] for name in names if environ.get(name)), None)
 
@@ -208,10 +226,17 @@ def child_environment(config: Config) -> dict[str, str]:
     return kept
 
 
+def has_display() -> bool:
+    """Whether a graphical browser could open; without one, Python may start a text browser."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
 def settings_table() -> str:
     """Return the settings as the Markdown table of the README."""
     rows = ["| setting | default | environment | meaning |", "|---|---|---|---|"]
-    meanings = _field_docstrings()
+    meanings = field_meanings()
     for setting in _SETTINGS:
         default: Any = setting.default
         if setting.name == "data_dir":
@@ -226,10 +251,8 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _field_docstrings() -> dict[str, str]:
-    import ast
-    import inspect
-
+def field_meanings() -> dict[str, str]:
+    """Return the docstring under each field of `Config`, on one line, by the field's name."""
     body = ast.parse(inspect.getsource(Config)).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""The commands of `mitoglance`, one module each: `add(subparsers)` declares, `run(args)` does."""

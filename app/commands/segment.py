@@ -1,0 +1,60 @@
+"""`mitoglance segment VOLUME`: run the network here and now, without a server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from app.options import Subparsers, add_command, add_settings, config_of, region
+from app.terminal import progress_bar, say
+from segmentation_backend.workspace import EditContext, Workspace
+
+__all__ = ["add", "run"]
+
+
+def add(subparsers: Subparsers) -> None:
+    """Declare the command."""
+    parser = add_command(
+        subparsers,
+        "segment",
+        "Segment a region of a volume and commit what is found as one operation.",
+        "mitoglance segment cell --roi 0,0,0,64,512,512 --mode stack",
+        run,
+    )
+    parser.add_argument("volume", help="The volume's name.")
+    parser.add_argument(
+        "--roi", type=region, metavar="z,y,x,dz,dy,dx", help="Offset and shape; all without it."
+    )
+    parser.add_argument("--mode", default="stack", help="stack (3D; without it) or slice.")
+    parser.add_argument("--plane", default="xy", help="xy (without it), xz or yz.")
+    parser.add_argument("--model", help="The model; the default one without it.")
+    parser.add_argument("--level", type=int, help="Image level; the model's best without it.")
+    parser.add_argument("--request-id", help="A repeated id commits nothing and answers again.")
+    parser.add_argument("--json", action="store_true", help="Print the operation as JSON.")
+    add_settings(parser, ("data_dir", "database_url", "user", "max_voxels", "log_level"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment, and say which operation it became."""
+    config = config_of(args)
+    workspace = Workspace(
+        config.data_dir, config.database_url, config.cloud, max_voxels=config.max_voxels
+    )
+    try:
+        plan = workspace.plan_segmentation(
+            args.volume,
+            args.roi or workspace.volume(args.volume).bounds,
+            mode=args.mode,
+            plane=args.plane,
+            model=args.model,
+            level=args.level,
+        )
+        with progress_bar(f"Segmenting {args.volume}") as progress:
+            operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)
+    finally:
+        workspace.close()
+    document = operation.to_json()
+    found = len(document["added_roots"])
+    summary = f"Operation {operation.operation_id}: {found} objects in {plan.roi}"
+    say(json.dumps(document) if args.json else summary)
+    return 0

@@ -1,0 +1,118 @@
+"""Dask: the worker process that a launcher starts, or a scheduler that runs elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from concurrent.futures import CancelledError
+from typing import Any
+
+import dask
+import distributed
+
+from app.config import Config
+from app.worker import run_job
+
+__all__ = ["DaskCompute"]
+
+_SLOTS_EVERY_S = 2.0
+
+_dask: Any = distributed
+"""Dask's own methods carry no types."""
+
+_MALLOC = {
+    # Measured: glibc otherwise gives big tensors back to the kernel after each layer and faults
+    # them in again; 1024 x 1024 pixels take 5.3 s instead of 1.8 s.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "20000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+}
+
+
+class DaskOutcome:
+    """A job under way in Dask."""
+
+    def __init__(self, future: distributed.Future[None]) -> None:
+        """Watch a future."""
+        self._future: Any = future
+
+    def done(self) -> bool:
+        """Whether the worker has answered, or is dead."""
+        return bool(self._future.done())
+
+    def failure(self) -> str | None:
+        """Return why there is no answer, or None when there is one."""
+        try:
+            error = self._future.exception(timeout=1)
+        except (TimeoutError, CancelledError):
+            return "the scheduler lost it"
+        return None if error is None else f"the worker died ({type(error).__name__})"
+
+    def release(self) -> None:
+        """Forget the job."""
+        self._future.release()
+
+
+class DaskCompute:
+    """Workers reached through Dask; starts one of its own unless a scheduler is configured."""
+
+    def __init__(self, config: Config) -> None:
+        """Connect, or start; a worker of one's own loads the network libraries meanwhile."""
+        self._config = config
+        self._cluster: Any = None if config.scheduler else _local_cluster(config)
+        self._client = _dask.Client(config.scheduler or self._cluster, set_as_default=False)
+        self._slots = 0
+        self._slots_until = 0.0
+
+    def slots(self) -> int:
+        """Return the number of worker threads there are."""
+        now = time.monotonic()
+        if now >= self._slots_until or self._slots == 0:
+            self._slots = sum(self._client.nthreads().values())
+            self._slots_until = now + _SLOTS_EVERY_S
+        return self._slots
+
+    def submit(self, job_id: str, attempt: int) -> DaskOutcome:
+        """Start a job on a worker; Dask itself never tries again, the dispatcher does."""
+        config = self._config
+        arguments: tuple[Any, ...] = (config.database_url, str(config.data_dir), job_id, attempt)
+        future = self._client.submit(
+            run_job, *arguments, key=f"job-{job_id}-{attempt}", pure=False, retries=0
+        )
+        return DaskOutcome(future)
+
+    def close(self) -> None:
+        """Let go of the scheduler, and stop the worker that was started here."""
+        self._client.close(timeout=2)
+        if self._cluster is not None:
+            self._cluster.close(timeout=3)
+
+
+def _local_cluster(config: Config) -> Any:  # noqa: ANN401  (untyped in Dask)
+    threads = str(config.compute_threads or os.cpu_count() or 1)
+    settings = {
+        # A worker's environment, set before it is spawned: torch and OpenMP read it only once.
+        "distributed.nanny.pre-spawn-environ": {
+            **_MALLOC,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+        },
+        # Loaded while the worker starts, so that the first job need not wait for torch.
+        "distributed.worker.preload": ["segmentation_backend.inference.runner"],
+        # A job whose worker died is the dispatcher's to try again, and its row counts that.
+        "distributed.scheduler.allowed-failures": 0,
+    }
+    with dask.config.set(settings):
+        cluster = _dask.LocalCluster(
+            n_workers=0,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            # The network's peak belongs to it; pausing or killing the worker would help nobody.
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        )
+        cluster.scale(1)
+    return cluster

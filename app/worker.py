@@ -1,0 +1,96 @@
+"""What runs inside a Dask worker process: one job, from its row to its operation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app.config import cloud_settings
+from app.jobs import Job, JobStore
+from segmentation_backend.errors import ErrorKind, SegmentationError
+from segmentation_backend.workspace import EditContext, SegmentationPlan, Workspace
+
+__all__ = ["run_job"]
+
+REPORT_EVERY_S = 0.15
+"""Progress is a database write; nobody sees more than a few a second."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Cancelled(BaseException):
+    """Leaves a run between two blocks; no error, so nothing that handles errors may stop it."""
+
+
+def run_job(database_url: str | None, data_dir: str, job_id: str, attempt: int) -> None:
+    """Run one attempt of a job; whatever comes of it stands in the job's row.
+
+    A run that was committed but not yet recorded when its worker died is found again by its
+    request id, so that a second attempt commits nothing.
+    """
+    workspace = _workspace(database_url, data_dir)
+    jobs = JobStore(workspace.engine)
+    job = jobs.get(job_id)
+    if job.state == "running" and job.attempts == attempt:
+        jobs.update(job_id, attempt, _run(workspace, jobs, job))
+
+
+@cache
+def _workspace(database_url: str | None, data_dir: str) -> Workspace:
+    # Kept for the next job: opening volumes again would cost each of them.
+    return Workspace(Path(data_dir), database_url, cloud_settings())
+
+
+def _run(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:
+    """Return what the job's row becomes."""
+    try:
+        operation = workspace.segment(
+            SegmentationPlan.from_json(json.loads(job.plan)),
+            EditContext(job.user, request_id=f"job:{job.job_id}"),
+            _Reporter(jobs, job),
+        )
+    except _Cancelled:
+        return {"state": "cancelled", "message": "Cancelled; nothing was changed"}
+    except SegmentationError as err:
+        return _failed(err.kind, err.message)
+    except Exception:  # noqa: BLE001  (whatever a job does, its row must say that it ended)
+        _log.exception("job %s failed", job.job_id)
+        return _failed(
+            ErrorKind.INTERNAL,
+            f"The job failed unexpectedly; the server's log has the details under {job.job_id}.",
+        )
+    return {
+        "state": "done",
+        "progress": 1.0,
+        "message": "Done",
+        "operation_id": operation.operation_id,
+    }
+
+
+def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:
+    error = json.dumps({"kind": str(kind), "message": message})
+    return {"state": "failed", "message": message, "error": error}
+
+
+class _Reporter:
+    """Writes progress into the job's row, and leaves the run when the row asks for it."""
+
+    def __init__(self, jobs: JobStore, job: Job) -> None:
+        self._jobs = jobs
+        self._job = job
+        self._written = 0.0
+
+    def __call__(self, share: float, message: str) -> None:
+        """Take `share` (0 to 1) of the work as done."""
+        now = time.monotonic()
+        if now - self._written < REPORT_EVERY_S:
+            return
+        self._written = now
+        values = {"progress": min(1.0, max(0.0, share)), "message": message}
+        mine = self._jobs.update(self._job.job_id, self._job.attempts, values)
+        if not mine or self._jobs.get(self._job.job_id).cancel_requested:
+            raise _Cancelled
