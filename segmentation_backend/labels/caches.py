@@ -15,7 +15,7 @@ from segmentation_backend.labels.delta import Edge, StoredChunk
 from segmentation_backend.labels.kernels import distinct_ids
 from segmentation_backend.labels.packs import PackStore
 
-__all__ = ["AgglomerationCache", "ChunkCache"]
+__all__ = ["AgglomerationCache", "ChunkCache", "net_events"]
 
 _REMEMBERED_VERSIONS = 8
 _LONGEST_STEP = 4096
@@ -100,7 +100,7 @@ class AgglomerationCache:
         low, high = sorted((nearest, version))
         edges, added = self._events(low, high)
         if len(edges) <= _LONGEST_STEP:
-            plus, minus = _net(edges, added)
+            plus, minus = net_events(edges, added)
             if version < nearest:
                 plus, minus = minus, plus
             return (
@@ -111,7 +111,7 @@ class AgglomerationCache:
         return Agglomeration.from_edges(_active(edges, added))
 
 
-def _net(
+def net_events(
     edges: npt.NDArray[np.uint64], added: npt.NDArray[np.bool_]
 ) -> tuple[list[Edge], list[Edge]]:
     """Return (edges added, edges removed) over a row of events, what cancels left out."""

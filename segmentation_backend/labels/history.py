@@ -1,4 +1,4 @@
-"""The append-only log of operations in SQL: write one, find some, and load the delta of any."""
+"""The append-only log of operations in SQL: write one, find some."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import sqlalchemy as sa
 
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 from segmentation_backend.geometry import Roi
-from segmentation_backend.labels import index
-from segmentation_backend.labels.delta import (
-    ChunkChange,
-    Delta,
-    StatisticsChange,
-    StoredChunk,
-)
+from segmentation_backend.labels.delta import Delta, StoredChunk
 from segmentation_backend.labels.operations import Lineage, Operation, OperationMeta
 from segmentation_backend.labels.schema import CHUNKS, EDGES, OPERATIONS, ROOTS, SUPERVOXELS
 
@@ -24,7 +18,6 @@ __all__ = [
     "insert_operation",
     "last_redoable",
     "last_undoable",
-    "load_delta",
     "load_operation",
     "load_operations",
 ]
@@ -215,28 +208,3 @@ def _mark_undone(connection: sa.Connection, volume_id: int, target: int, by: int
         connection.execute(OPERATIONS.update().where(here).values(undone_by=undone))
         undone = at if undone is None else None
         at = connection.scalar(sa.select(o.undoes).where(here))
-
-
-def load_delta(connection: sa.Connection, volume_id: int, operation: Operation) -> Delta:
-    """Return what an operation changed, as it was committed; chunks are references."""
-    at, before = operation.operation_id, operation.operation_id - 1
-    of = {"volume_id": volume_id, "operation_id": at}
-    keys = index.changed_chunks(connection, volume_id, before, at)
-    old_chunks = index.current_chunks(connection, volume_id, keys, before)
-    new_chunks = index.current_chunks(connection, volume_id, keys, at)
-    supervoxels = index.changed_statistics(connection, volume_id, before, at)
-    old = index.statistics_of(connection, volume_id, supervoxels, before)
-    new = index.statistics_of(connection, volume_id, supervoxels, at)
-    edges, added = index.edge_events(connection, volume_id, before, at)
-    lineage = connection.scalar(
-        sa.select(OPERATIONS.c.lineage).where(*(OPERATIONS.c[k] == v for k, v in of.items()))
-    )
-    return Delta(
-        base_version=before,
-        bbox=operation.bbox,
-        chunks={k: ChunkChange(old_chunks.get(k, (0, None))[1], new_chunks[k][1]) for k in keys},
-        edges_added=frozenset((a, b) for a, b in edges[added].tolist()),
-        edges_removed=frozenset((a, b) for a, b in edges[~added].tolist()),
-        statistics={s: StatisticsChange(old.get(s), new.get(s)) for s in supervoxels},
-        moved=frozenset((a, b) for a, b in (lineage or {}).get("moved", [])),
-    )

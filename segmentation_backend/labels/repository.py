@@ -17,6 +17,7 @@ from segmentation_backend.geometry import ScaleLevel
 from segmentation_backend.labels import history
 from segmentation_backend.labels.commit import Clock, commit_delta, utc_now
 from segmentation_backend.labels.delta import Delta
+from segmentation_backend.labels.difference import difference
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.operations import Operation, OperationMeta
 from segmentation_backend.labels.packs import Hook, PackStore, no_hook
@@ -141,9 +142,8 @@ class LabelRepository:
 
     def delta(self, operation_id: int) -> Delta:
         """Return what an operation changed; its inverse, rebased, takes the operation back."""
-        with read(self._engine) as connection:
-            operation = history.load_operation(connection, self._storage.volume_id, operation_id)
-            return history.load_delta(connection, self._storage.volume_id, operation)
+        operation = self.operation(operation_id)
+        return difference(self._storage, operation.operation_id - 1, operation.operation_id)
 
     def last_undoable(self, user: str) -> Operation | None:
         """Return what the user's undo takes back: the newest edit of theirs that stands."""
