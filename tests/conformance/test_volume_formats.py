@@ -1,0 +1,365 @@
+"""One contract for every kind of volume; the truth is written by other libraries than ours."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorstore as ts
+import zarr
+
+from segmentation_backend.errors import (
+    ErrorKind,
+    InvalidInputError,
+    NotFoundError,
+    ResourceError,
+)
+from segmentation_backend.geometry import Roi
+from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.volume import open_volume
+
+SHAPE = (40, 50, 70)
+CHUNK = (16, 20, 32)
+VOXEL_SIZE = (8.0, 4.0, 4.0)
+
+
+def truth() -> np.ndarray:
+    """Every value differs from its neighbours, so that a swapped axis shows."""
+    z, y, x = np.indices(SHAPE)
+    return (1 + (z * 7 + y * 3 + x) % 250).astype(np.uint8)
+
+
+def halved(array: np.ndarray) -> np.ndarray:
+    means = array.astype(float).reshape(20, 2, 25, 2, 35, 2).mean((1, 3, 5))
+    return np.rint(means).astype(array.dtype)
+
+
+class VolumeContract:
+    """What holds for every format and every place."""
+
+    place = "local"
+    dataset: str | None = None
+    voxel_size = VOXEL_SIZE
+    stored_levels = 1
+    first_chunk = ""
+    """The file with voxel (0, 0, 0)."""
+
+    def write(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def publish(self, folder: Path, request: pytest.FixtureRequest):
+        """Write a volume; return (address, settings, how to replace one of its files)."""
+        name = f"{folder.name}-{type(self).__name__}"
+        if self.place == "http":
+            web = request.getfixturevalue("web")
+            self.write(web.root / name)
+            address, settings = f"{web.address}/{name}", CloudSettings()
+            return address, settings, lambda path, data: change(web.root / name / path, data)
+        local = folder / "volume.data"
+        self.write(local)
+        if self.place == "local":
+            return str(local), CloudSettings(), lambda path, data: change(local / path, data)
+        s3 = request.getfixturevalue("s3")
+        s3.upload(local, name)
+        settings = CloudSettings(endpoint_url=s3.endpoint)
+        return s3.url(name), settings, lambda path, data: s3.put(f"{name}/{path}", data)
+
+    @pytest.fixture
+    def own(self, tmp_path, request):
+        """A volume for one test, to be damaged."""
+        return self.publish(tmp_path, request)
+
+    @pytest.fixture(scope="class")
+    def shared(self, tmp_path_factory, request):
+        """A volume for all tests that only read."""
+        return self.publish(tmp_path_factory.mktemp("shared"), request)
+
+    @pytest.fixture
+    def volume(self, shared):
+        return open_volume(shared[0], dataset=self.dataset, cloud=shared[1])
+
+    def test_whole_volume_reads_as_written(self, volume):
+        voxels = volume.read(volume.bounds)
+        assert volume.bounds == Roi((0, 0, 0), SHAPE)
+        assert voxels.dtype == volume.dtype == np.uint8
+        assert voxels.flags.c_contiguous
+        np.testing.assert_array_equal(voxels, truth())
+
+    def test_region_across_chunks_reads_as_written(self, volume):
+        roi = Roi((13, 17, 30), (7, 11, 13))
+        np.testing.assert_array_equal(volume.read(roi), truth()[roi.slices()])
+
+    def test_levels_have_their_voxel_size_and_shape(self, volume):
+        assert volume.levels[0].voxel_size == pytest.approx(self.voxel_size)
+        assert volume.levels[0].shape == SHAPE
+        assert volume.stored_levels == self.stored_levels
+        assert len(volume.levels) >= 2
+        for index, level in enumerate(volume.levels):
+            assert level.level == index
+            assert volume.read(volume.level_bounds(index), index).shape == level.shape
+
+    def test_all_levels_cover_the_same_extent(self, volume):
+        extent = np.multiply(SHAPE, volume.levels[0].voxel_size)
+        for level in volume.levels:
+            edges = np.multiply(level.shape, level.voxel_size)
+            assert np.all(np.abs(edges - extent) < level.voxel_size)
+
+    @pytest.mark.parametrize(
+        "roi",
+        [
+            Roi((0, 0, 0), (41, 1, 1)),
+            Roi((-1, 0, 0), (2, 1, 1)),
+            Roi((0, 0, 70), (1, 1, 1)),
+        ],
+    )
+    def test_region_outside_is_refused(self, volume, roi):
+        with pytest.raises(InvalidInputError, match="not inside volume") as error:
+            volume.read(roi)
+        assert error.value.kind is ErrorKind.ROI_OUT_OF_BOUNDS
+
+    def test_chunk_that_was_never_written_is_empty(self, own):
+        address, cloud, replace = own
+        replace(self.first_chunk, None)
+        volume = open_volume(address, dataset=self.dataset, cloud=cloud)
+        assert not volume.read(Roi((0, 0, 0), (2, 2, 2))).any()
+        elsewhere = Roi((38, 40, 60), (2, 10, 10))
+        np.testing.assert_array_equal(volume.read(elsewhere), truth()[elsewhere.slices()])
+
+    def test_corrupt_chunk_is_an_error_and_not_zeros(self, own):
+        address, cloud, replace = own
+        replace(self.first_chunk, b"this is no chunk")
+        volume = open_volume(address, dataset=self.dataset, cloud=cloud)
+        with pytest.raises(ResourceError, match="cannot be read") as error:
+            volume.read(Roi((0, 0, 0), (2, 2, 2)))
+        assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
+        elsewhere = Roi((38, 40, 60), (2, 10, 10))
+        np.testing.assert_array_equal(volume.read(elsewhere), truth()[elsewhere.slices()])
+
+    def test_contrast_describes_the_voxels(self, volume):
+        contrast = volume.contrast()
+        assert contrast.low < contrast.mean < contrast.high
+        assert contrast.mean == pytest.approx(truth().mean(), rel=0.05)
+        assert volume.contrast() is contrast
+
+    def test_what_is_not_there_names_what_is(self, shared):
+        address, cloud, _ = shared
+        with pytest.raises(NotFoundError, match="nearest folder that exists") as error:
+            open_volume(address, dataset="no/such/array", cloud=cloud)
+        assert error.value.kind is ErrorKind.PATH_NOT_FOUND
+        assert "no/such/array" in str(error.value)
+
+
+def change(file: Path, data: bytes | None) -> None:
+    assert file.is_file(), f"the test expects a chunk at {file}"
+    if data is None:
+        file.unlink()
+    else:
+        file.write_bytes(data)
+
+
+def write_n5(folder: Path, array: np.ndarray, attributes: dict) -> None:
+    """Write z,y,x voxels as N5 does, x first, through tensorstore alone."""
+    spec = {
+        "driver": "n5",
+        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "metadata": {
+            "dimensions": list(array.shape[::-1]),
+            "blockSize": list(CHUNK[::-1]),
+            "dataType": array.dtype.name,
+            "compression": {"type": "gzip"},
+            **attributes,
+        },
+    }
+    ts.open(spec, create=True).result().write(array.T).result()
+
+
+def ngff(paths: list[str], version: str) -> dict:
+    """Return a multiscale whose levels are shifted as NGFF asks: positions are centres."""
+    datasets = []
+    for index, path in enumerate(paths):
+        scale = [edge * 2**index for edge in VOXEL_SIZE]
+        shift = [(a - b) / 2 for a, b in zip(scale, VOXEL_SIZE, strict=True)]
+        steps = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": shift},
+        ]
+        datasets.append({"path": path, "coordinateTransformations": steps})
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    return {"version": version, "name": "em", "axes": axes, "datasets": datasets}
+
+
+def write_zarr_pyramid(folder: Path, zarr_format: int) -> None:
+    version = "0.4" if zarr_format == 2 else "0.5"
+    multiscale = ngff(["s0", "s1"], version)
+    attributes = (
+        {"multiscales": [multiscale]}
+        if zarr_format == 2
+        else {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+    )
+    group = zarr.create_group(folder, zarr_format=zarr_format, attributes=attributes)
+    for name, voxels in (("s0", truth()), ("s1", halved(truth()))):
+        array = group.create_array(name, shape=voxels.shape, chunks=CHUNK, dtype=voxels.dtype)
+        array[:] = voxels
+
+
+class TestZarr2Array(VolumeContract):
+    voxel_size = (10.0, 10.0, 10.0)
+    first_chunk = "0.0.0"
+
+    def write(self, folder):
+        array = zarr.create_array(folder, shape=SHAPE, chunks=CHUNK, dtype=np.uint8, zarr_format=2)
+        array[:] = truth()
+
+    def test_voxel_size_is_said_to_be_assumed(self, volume):
+        assert volume.voxel_size_is_assumed
+
+
+class TestZarr3Array(TestZarr2Array):
+    first_chunk = "c/0/0/0"
+
+    def write(self, folder):
+        array = zarr.create_array(folder, shape=SHAPE, chunks=CHUNK, dtype=np.uint8, zarr_format=3)
+        array[:] = truth()
+
+
+class TestZarr3Shards(TestZarr2Array):
+    first_chunk = "c/0/0/0"
+
+    def write(self, folder):
+        array = zarr.create_array(
+            folder, shape=SHAPE, chunks=(8, 10, 16), shards=CHUNK, dtype=np.uint8, zarr_format=3
+        )
+        array[:] = truth()
+
+
+class Pyramid(VolumeContract):
+    stored_levels = 2
+
+    def test_stored_level_reads_as_written(self, volume):
+        assert volume.levels[1].voxel_size == (16, 8, 8)
+        coarse = volume.read(volume.level_bounds(1), 1)
+        np.testing.assert_array_equal(coarse, halved(truth()))
+
+    def test_voxel_size_is_not_assumed(self, volume):
+        assert not volume.voxel_size_is_assumed
+
+
+class TestOmeZarr04(Pyramid):
+    first_chunk = "s0/0.0.0"
+
+    def write(self, folder):
+        write_zarr_pyramid(folder, 2)
+
+
+class TestOmeZarr05(Pyramid):
+    first_chunk = "s0/c/0/0/0"
+
+    def write(self, folder):
+        write_zarr_pyramid(folder, 3)
+
+
+class TestOpenOrganelleContainer(Pyramid):
+    """Several images in one container, one of them named."""
+
+    dataset = "recon-1/em/fibsem-uint8"
+    first_chunk = "recon-1/em/fibsem-uint8/s0/0.0.0"
+
+    def write(self, folder):
+        zarr.create_group(folder, zarr_format=2)
+        write_zarr_pyramid(folder / "recon-1/em/fibsem-uint8", 2)
+        write_zarr_pyramid(folder / "recon-1/labels/mito_seg", 2)
+
+    def test_container_lists_its_images(self, shared):
+        with pytest.raises(InvalidInputError, match="holds 2 images") as error:
+            open_volume(shared[0], cloud=shared[1])
+        assert "recon-1/em/fibsem-uint8, recon-1/labels/mito_seg" in str(error.value)
+
+
+class TestN5Array(VolumeContract):
+    first_chunk = "0/0/0"
+
+    def write(self, folder):
+        resolution = {"dimensions": [4.0, 4.0, 8.0], "unit": "nm"}
+        write_n5(folder, truth(), {"pixelResolution": resolution})
+
+
+class TestN5Pyramid(Pyramid):
+    first_chunk = "s0/0/0/0"
+
+    def write(self, folder):
+        write_n5(folder / "s0", truth(), {})
+        write_n5(folder / "s1", halved(truth()), {})
+        attributes = {
+            "axes": ["x", "y", "z"],
+            "units": ["nm", "nm", "nm"],
+            "pixelResolution": {"dimensions": [4.0, 4.0, 8.0], "unit": "nm"},
+            "scales": [[1, 1, 1], [2, 2, 2]],
+        }
+        (folder / "attributes.json").write_text(json.dumps(attributes))
+
+
+class TestPrecomputed(Pyramid):
+    first_chunk = "4_4_8/0-32_0-20_0-16"
+
+    def write(self, folder):
+        for index, voxels in enumerate((truth(), halved(truth()))):
+            spec = {
+                "driver": "neuroglancer_precomputed",
+                "kvstore": {"driver": "file", "path": f"{folder}/"},
+                "multiscale_metadata": {
+                    "type": "image",
+                    "data_type": "uint8",
+                    "num_channels": 1,
+                },
+                "scale_metadata": {
+                    "size": list(voxels.shape[::-1]),
+                    "resolution": [4 * 2**index, 4 * 2**index, 8 * 2**index],
+                    "encoding": "raw",
+                    "chunk_size": list(CHUNK[::-1]),
+                },
+            }
+            ts.open(spec, create=True).result()[..., 0].write(voxels.T).result()
+
+
+class TestOmeZarrOnS3(TestOmeZarr04):
+    place = "s3"
+
+
+class TestN5OnS3(TestN5Pyramid):
+    place = "s3"
+
+
+class TestContainerOnS3(TestOpenOrganelleContainer):
+    place = "s3"
+
+
+class TestOmeZarrOverHttp(TestOmeZarr05):
+    place = "http"
+
+    def test_failing_server_is_an_error_and_not_zeros(self, own, web):
+        volume = open_volume(own[0], cloud=own[1])
+        with web.failing("s0/c/0/0/0"), pytest.raises(ResourceError) as error:
+            volume.read(Roi((0, 0, 0), (2, 2, 2)))
+        assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
+        # It passed: the same volume reads on.
+        assert volume.read(Roi((0, 0, 0), (1, 1, 1))) == truth()[0, 0, 0]
+
+
+class TestPrecomputedOverHttp(TestPrecomputed):
+    place = "http"
+
+
+def test_private_bucket_opens_with_keys_and_is_refused_without(s3, tmp_path):
+    write_zarr_pyramid(tmp_path / "private", 2)
+    s3.upload(tmp_path / "private", "private", public=False)
+    keys = CloudSettings(s3.endpoint, "test", "test", "us-east-1")
+    volume = open_volume(s3.url("private"), cloud=keys)
+    np.testing.assert_array_equal(volume.read(volume.bounds), truth())
+    with pytest.raises(ResourceError, match="AWS_ACCESS_KEY_ID") as error:
+        open_volume(s3.url("private"), cloud=CloudSettings(s3.endpoint))
+    assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
+
+
+def test_unreachable_server_is_named():
+    with pytest.raises(ResourceError, match="cannot be reached"):
+        open_volume("http://127.0.0.1:9/em.zarr")
