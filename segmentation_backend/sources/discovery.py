@@ -65,14 +65,17 @@ def find_image(location: Location, context: ts.Context) -> ImageSource:
             ErrorKind.UNSUPPORTED_FORMAT,
         )
     folder = inspect_folder(location, context)
-    image = _image_of(location, folder, context) if folder else None
+    image = _image_of(location, folder, context)
     if image is not None:
         return image
     return _only_image_within(location, folder, context)
 
 
-def _image_of(location: Location, folder: Folder, context: ts.Context) -> ImageSource | None:
+def _image_of(location: Location, folder: Folder | None, context: ts.Context) -> ImageSource | None:
     """Return the image that a folder is, or None for a container."""
+    if folder is None:
+        # N5 groups need no metadata of their own.
+        return _numbered_levels(location, context)
     if folder.driver == "neuroglancer_precomputed":
         levels = tuple(
             LevelSource(location, folder.driver, level, {"scale_index": index})
@@ -83,7 +86,7 @@ def _image_of(location: Location, folder: Folder, context: ts.Context) -> ImageS
         return ImageSource(location, (_single(location, folder, context),))
     declared = group_levels(folder.attributes, folder.driver == "n5")
     if declared is None:
-        return _numbered_levels(location, folder.driver, context)
+        return _numbered_levels(location, context)
     levels = tuple(
         LevelSource(location.child(level.path), folder.driver, level, {}) for level in declared
     )
@@ -113,7 +116,7 @@ def _level_of_array(path: str, folder: Folder) -> LevelPath:
     return LevelPath(path, axes, grid)
 
 
-def _numbered_levels(location: Location, driver: str, context: ts.Context) -> ImageSource | None:
+def _numbered_levels(location: Location, context: ts.Context) -> ImageSource | None:
     """Return the pyramid of arrays called s0, s1, ... (BigDataViewer, Paintera), if it is one."""
     levels: list[LevelSource] = []
     first: Folder | None = None
@@ -124,7 +127,7 @@ def _numbered_levels(location: Location, driver: str, context: ts.Context) -> Im
             break
         first = first or folder
         level = _scaled(_level_of_array(f"s{index}", folder), folder, first)
-        levels.append(LevelSource(place, driver, level, {}))
+        levels.append(LevelSource(place, folder.driver, level, {}))
     return ImageSource(location, tuple(levels)) if levels else None
 
 
@@ -174,7 +177,7 @@ def _only_image_within(
 def _openable(place: Location, context: ts.Context) -> ImageSource | None:
     try:
         folder = inspect_folder(place, context)
-        if folder is None or (folder.is_array and folder.rank < 3):
+        if folder is not None and folder.is_array and folder.rank < 3:
             return None
         return _image_of(place, folder, context)
     except FormatError:

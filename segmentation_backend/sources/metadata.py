@@ -140,11 +140,11 @@ def _check_alignment(levels: Sequence[LevelPath]) -> None:
             grid.axes, grid.scale, grid.translation, first.scale, first.translation, strict=True
         ):
             shift = (here - size / 2) - (there - fine / 2)
-            if name in ("z", "y", "x") and abs(shift) > 1.001 * size:
+            if name in ("z", "y", "x") and abs(shift) > 1.001 * max(size, fine):
                 raise FormatError(
                     f"Level {level.path!r} lies {shift:g} along {name} from level "
-                    f"{levels[0].path!r}, which is more than one of its voxels ({size:g}): they "
-                    "show different places. Open one level alone by naming it as the dataset.",
+                    f"{levels[0].path!r}, which is more than a voxel: they show "
+                    "different places. Open one level alone by naming it as the dataset.",
                     ErrorKind.UNSUPPORTED_FORMAT,
                 )
 
