@@ -37,6 +37,9 @@ _PANEL_PX = 450
 _BACKGROUND = "#14161a"
 """Around the data: calm in both themes; the page's own `--viewer`."""
 
+_FROM_THE_SIDE = (-0.28, 0.36, 0.12, 0.88)
+"""Quaternion (x, y, z, w) of the first 3D view: all three planes are seen."""
+
 _SHADER = """#uicontrol invlerp contrast
 void main() {
   emitGrayscale(contrast());
@@ -64,12 +67,14 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
         dimensions=CoordinateSpace(names=["x", "y", "z"], units="nm", scales=edges[::-1]),
         position=[ox + x / 2, oy + y / 2, oz + z // 2 + 0.5],
         cross_section_scale=max(0.1, round(widest / _PANEL_PX, 3)),
-        projection_scale=widest * 1.6,
+        projection_scale=widest * 1.7,
+        projection_orientation=_FROM_THE_SIDE,
         layout="4panel",
         cross_section_background_color=_BACKGROUND,
         projection_background_color=_BACKGROUND,
         # The frame of the volume in bright yellow draws the eye away from what is in it.
         show_default_annotations=False,
+        hide_cross_section_background_3d=True,
     )
     state.layers[IMAGE_LAYER] = ImageLayer(
         source=f"precomputed://{ORIGIN}/image/{info.name}",

@@ -15,6 +15,7 @@ import { holdChunks } from "./refresh.js";
  * @typedef {import("./types.js").NgViewer} NgViewer
  * @typedef {import("./types.js").NgPanel} NgPanel
  * @typedef {import("./types.js").NgSegmentation} NgSegmentation
+ * @typedef {import("./types.js").NgSliceView} NgSliceView
  */
 
 const READY_TIMEOUT_MS = 60000;
@@ -145,9 +146,12 @@ export class Bridge {
     }
   }
 
-  /** @returns {(NgPanel & {sliceView: import("./types.js").NgSliceView})[]} cross-sections only */
+  /** @returns {(NgPanel & {sliceView: NgSliceView})[]} cross-sections that have a view by now */
   slicePanels() {
-    const panels = [...this.viewer.display.panels].filter((panel) => panel.sliceView);
+    const panels = [...this.viewer.display.panels].filter(({ sliceView }) => {
+      const dimensions = sliceView?.projectionParameters.value.displayDimensionRenderInfo;
+      return (dimensions?.displayDimensionIndices[0] ?? -1) >= 0;
+    });
     return /** @type {any} */ (panels);
   }
 
@@ -156,11 +160,13 @@ export class Bridge {
     const found = this.slicePanels();
     const panels = found.map(({ sliceView }) => this.project(sliceView));
     const areas = panels.map(({ width, height }) => width * height);
+    // Panels of a grid differ by a pixel; the first of those is the one people take for the main.
+    const largest = areas.findIndex((area) => area >= 0.95 * Math.max(...areas));
     const hovered = found.findIndex(({ element }) => element === this.hovered);
-    return { panels, active: hovered >= 0 ? hovered : areas.indexOf(Math.max(0, ...areas)) };
+    return { panels, active: Math.max(0, hovered >= 0 ? hovered : largest) };
   }
 
-  /** @param {import("./types.js").NgSliceView} sliceView @returns {import("./types.js").Panel} */
+  /** @param {NgSliceView} sliceView @returns {import("./types.js").Panel} */
   project(sliceView) {
     const p = sliceView.projectionParameters.value;
     const { displayDimensionIndices } = p.displayDimensionRenderInfo;

@@ -24,12 +24,13 @@ export function relativeTime(time) {
 const objects = (count) => `${count} ${count === 1 ? "object" : "objects"}`;
 
 /** @type {{[kind: string]: string}} */
-const NOUNS = { segment: "a segmentation", merge: "a merge", split: "a split", revert: "a return" };
+const NOUNS = { segment: "a segmentation", import: "an import", merge: "a merge", split: "a split", revert: "a return" };
 
 /** @type {{[kind: string]: (operation: Operation, undone: string) => string}} */
 const SENTENCES = {
   segment: ({ added_roots, bbox }) =>
     `segmented ${bbox?.shape.includes(1) ? "a slice" : "a box"}, ${objects(added_roots.length)}`,
+  import: ({ added_roots }) => `imported ${objects(added_roots.length)}`,
   merge: ({ merges }) => `merged ${objects(merges[0]?.length ?? 2)}`,
   split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,
   undo: (_operation, undone) => `undid ${undone}`,

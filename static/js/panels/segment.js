@@ -173,8 +173,8 @@ export function mountSegment(root, context) {
 
   /** Ask the server what each button would segment from here. */
   async function measure() {
-    if (document.hidden) return;
     const view = bridge.view();
+    if (document.hidden || view.panels.length === 0) return;
     /** @type {[SegmentMode, typeof slice][]} */
     const tiles = [["slice", slice], ["box", box]];
     await Promise.all(tiles.map(([mode, tile]) =>

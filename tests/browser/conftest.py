@@ -1,0 +1,164 @@
+"""A real server, a real Chromium, and volumes with known labels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+from serving import Server
+
+from segmentation_backend.edits import import_labels
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels import LabelRepository, OperationMeta
+from segmentation_backend.sources.synthetic import synthetic_em
+from segmentation_backend.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "test-artifacts"
+FIBSEM = ROOT.parent / "shared" / "data" / "fibsem_fly_fib25"
+SHAPE = (96, 192, 192)
+READY_S = 90
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Keep what every open page showed when a test failed."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    context = getattr(item, "funcargs", {}).get("context")
+    if report.when == "call" and report.failed and context is not None:
+        for number, page in enumerate(context.pages):
+            ARTIFACTS.mkdir(exist_ok=True)
+            page.screenshot(path=str(ARTIFACTS / f"failed-{item.name}-{number}.png"))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(chromium).exists():
+        pytest.skip("Chromium is not installed: apt-get install chromium, or set CHROMIUM")
+    return {"executable_path": chromium, "args": CHROMIUM_FLAGS}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, Any]:
+    return {"viewport": {"width": 1100, "height": 720}, "color_scheme": "dark"}
+
+
+@pytest.fixture
+def shot(page: Page) -> Callable[..., Path]:
+    """Keep a picture of the page (or of another one) under test-artifacts/."""
+
+    def keep(name: str, of: Page | None = None) -> Path:
+        ARTIFACTS.mkdir(exist_ok=True)
+        target = ARTIFACTS / f"{name}.png"
+        (of or page).screenshot(path=str(target))
+        return target
+
+    return keep
+
+
+@pytest.fixture
+def second_context(
+    browser: Browser, browser_context_args: dict[str, Any]
+) -> Iterator[BrowserContext]:
+    """Another browser profile: no cookies, no storage."""
+    context = browser.new_context(**browser_context_args)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the volume `tissue`: synthetic EM whose true mitochondria are version 1."""
+    data_dir = tmp_path_factory.mktemp("labelled")
+    em = synthetic_em(SHAPE, seed=3)
+    source = data_dir / "tissue.npz"
+    np.savez(source, em=em.em)
+    _import(source, "tissue", data_dir)
+    _commit_labels(data_dir, "tissue", em.mitochondria)
+    yield from _serve(data_dir)
+
+
+@pytest.fixture(scope="module")
+def fibsem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the volume `fly`: real FIB-SEM, no labels yet."""
+    if not FIBSEM.is_dir():
+        pytest.skip(f"no real FIB-SEM at {FIBSEM}")
+    data_dir = tmp_path_factory.mktemp("fibsem")
+    _import(FIBSEM / "volume_250.npz", "fly", data_dir)
+    yield from _serve(data_dir)
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "app", *map(str, arguments)]
+
+
+def _import(source: Path, name: str, data_dir: Path) -> None:
+    # fmt: off
+    subprocess.run(
+        _command("import", source, "--name", name, "--dataset", "em", "--voxel-size", "10,10,10",
+                 "--data-dir", data_dir),
+        cwd=ROOT, check=True, capture_output=True,
+    )
+    # fmt: on
+
+
+def _commit_labels(data_dir: Path, name: str, labels: np.ndarray[Any, Any]) -> None:
+    workspace = Workspace(data_dir)
+    info = workspace.volume(name)
+    repository = LabelRepository(
+        workspace.engine, data_dir / "packs" / name, name, info.label_levels
+    )
+    first = repository.reserve_ids(int(labels.max()))
+    delta = import_labels(repository.at(), Roi((0, 0, 0), labels.shape), labels, first)
+    repository.commit(delta, OperationMeta(kind="import", user="setup"))
+    workspace.close()
+
+
+def _serve(data_dir: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = data_dir / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            _command("serve", "--data-dir", data_dir, "--port", port, "--workers", 2),
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            server = Server(f"http://127.0.0.1:{port}")
+            server.wait_until_ready(process, log, READY_S)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(30)
