@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import fastremap
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -57,22 +58,21 @@ class ProfileStack:
         self._parents = _Forest()
 
     def add(self, section: NDArray[np.int32], iou: float) -> None:
-        """Take the next section's labels (H, W), 1..k, and link them to the section before."""
-        first = len(self.profiles) + 1
-        numbered = section.astype(np.uint32)
-        numbered[section > 0] += np.uint32(first - 1)
+        """Take the next section's labels (H, W) and link them to the section before."""
+        compact, _ = fastremap.renumber(section)
+        before = len(self.profiles)
+        numbered = compact.astype(np.uint32)
+        numbered[compact > 0] += np.uint32(before)
         self.ids[self.sections] = numbered
-        areas = np.bincount(section.ravel())
-        for label, box in enumerate(ndimage.find_objects(section), start=1):
-            # An absent label keeps its number, with no area, so that numbers stay simple.
-            y, x = box or (slice(0, 0), slice(0, 0))
+        areas = np.bincount(compact.ravel())
+        for label, (y, x) in enumerate(ndimage.find_objects(compact.astype(np.int32)), start=1):
             self.profiles.append(Profile(self.sections, (y, x), int(areas[label])))
-            self._follows.append(first + label - 1)
+            self._follows.append(before + label)
             self._parents.grow()
         if self.sections:
-            for before, after in _mutual_best(self.ids[self.sections - 1], numbered, iou):
-                self._follows[after] = before
-                self.join(before, after)
+            for a, b in _mutual_best(self.ids[self.sections - 1], numbered, iou):
+                self._follows[b] = a
+                self.join(a, b)
         self.sections += 1
 
     def join(self, a: int, b: int) -> None:

@@ -80,7 +80,7 @@ _EMBEDDED = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_small.pt",
-    sha256="0" * 64,
+    sha256="f56ef078c74ddb7e5ebe7f11de7e9252c1b5cecbbf77dc6a90d9dc893eb7bf54",
 )
 
 _ZENODO = "https://zenodo.org/record/6861565/files/{}?download=1"

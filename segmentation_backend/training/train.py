@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.models.mitonet import MitoNet
+from segmentation_backend.models.weights import write_network
 from segmentation_backend.training.config import TrainingConfig
 from segmentation_backend.training.dataset import (
     LabelledVolume,
@@ -78,6 +80,7 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "iteration": self.iteration,
+            "config": json.dumps(self.config.to_json()),
         }
         part = self.path.with_suffix(".part")
         torch.save(state, part)
@@ -88,6 +91,12 @@ class _Run:
         if not self.path.is_file():
             return
         state = torch.load(self.path, weights_only=True)
+        if state["config"] != json.dumps(self.config.to_json()):
+            raise InvalidInputError(
+                f"{self.path} belongs to another run than the one asked for; choose an empty "
+                "output folder, or the run's own config to go on with it.",
+                ErrorKind.INVALID_PARAMETER,
+            )
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -117,10 +126,10 @@ def train(
 ) -> Path:
     """Train, or go on training, and return the file of the weights.
 
-    Checkpoints, the curve (`curve.json`) and the weights (`weights.pt`, a state dict of half
-    precision) are written to `config.output`. `on_progress` gets a line every 50 iterations;
-    an error it raises stops the run, which goes on from its last checkpoint when called again.
-    `stop_after` ends this call at a checkpoint after that iteration.
+    Checkpoints, the curve (`curve.json`) and the weights (`weights.pt`) are written to
+    `config.output`. `on_progress` gets a line every 50 iterations; an error it raises stops the
+    run, which goes on from its last checkpoint when called again. `stop_after` ends this call at
+    a checkpoint after that iteration. InvalidInputError where the folder holds another run.
     """
     config.output.mkdir(parents=True, exist_ok=True)
     run = _Run(config)
@@ -144,7 +153,9 @@ def train(
             if on_progress is not None:
                 on_progress(curve[-1])
             recent, began = [], time.perf_counter()
-    return _write_weights(run)
+    weights = config.output / "weights.pt"
+    write_network(weights, run.network, config.network)
+    return weights
 
 
 def _parameter_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -197,16 +208,3 @@ def _read_curve(config: TrainingConfig, iteration: int) -> list[Progress]:
 def _write_curve(config: TrainingConfig, curve: Sequence[Progress]) -> None:
     value = {"config": config.to_json(), "lines": [line.to_json() for line in curve]}
     (config.output / "curve.json").write_text(json.dumps(value, indent=1))
-
-
-def _write_weights(run: _Run) -> Path:
-    """Write the state dict in half precision, which inference widens again."""
-    state = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in run.network.state_dict().items()
-    }
-    path = run.config.output / "weights.pt"
-    part = path.with_suffix(".part")
-    torch.save({name: value.contiguous() for name, value in state.items()}, part)
-    part.replace(path)
-    return path
