@@ -12,7 +12,7 @@ import dask
 import distributed
 
 from app.config import Config
-from app.worker import run_job
+from app.worker import run_job, warm_up
 
 __all__ = ["DaskCompute"]
 
@@ -58,12 +58,19 @@ class DaskCompute:
     """Workers reached through Dask; starts one of its own unless a scheduler is configured."""
 
     def __init__(self, config: Config) -> None:
-        """Connect, or start; a worker of one's own loads the network libraries meanwhile."""
-        self._config = config
+        """Connect to the configured scheduler, or start one of one's own without a worker yet."""
+        self._place = (config.database_url, str(config.data_dir))
         self._cluster: Any = None if config.scheduler else _local_cluster(config)
         self._client = _dask.Client(config.scheduler or self._cluster, set_as_default=False)
+        self._warmed: Any = None
         self._slots = 0
         self._slots_until = 0.0
+
+    def start_worker(self) -> None:
+        """Start the worker of one's own: it loads the network libraries for a few seconds."""
+        if self._cluster is not None:
+            self._cluster.scale(1)
+            self._warmed = self._client.submit(warm_up, *self._place, pure=False)
 
     def slots(self) -> int:
         """Return the number of worker threads there are."""
@@ -75,10 +82,12 @@ class DaskCompute:
 
     def submit(self, job_id: str, attempt: int) -> DaskOutcome:
         """Start a job on a worker; Dask itself never tries again, the dispatcher does."""
-        config = self._config
-        arguments: tuple[Any, ...] = (config.database_url, str(config.data_dir), job_id, attempt)
         future = self._client.submit(
-            run_job, *arguments, key=f"job-{job_id}-{attempt}", pure=False, retries=0
+            run_job,
+            *(*self._place, job_id, attempt),
+            key=f"job-{job_id}-{attempt}",
+            pure=False,
+            retries=0,
         )
         return DaskOutcome(future)
 
@@ -103,16 +112,15 @@ def _local_cluster(config: Config) -> Any:  # noqa: ANN401  (untyped in Dask)
         # A job whose worker died is the dispatcher's to try again, and its row counts that.
         "distributed.scheduler.allowed-failures": 0,
     }
-    with dask.config.set(settings):
-        cluster = _dask.LocalCluster(
-            n_workers=0,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            # The network's peak belongs to it; pausing or killing the worker would help nobody.
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-        )
-        cluster.scale(1)
-    return cluster
+    # For good, not in a `with`: the worker's process is made later, in another thread.
+    dask.config.set(settings)
+    return _dask.LocalCluster(
+        n_workers=0,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        # The network's peak belongs to it; pausing or killing the worker would help nobody.
+        memory_limit=0,
+        silence_logs=logging.ERROR,
+    )

@@ -58,7 +58,7 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
     listening.close()
     parts = _Parts(config, web, JobStore(workspace.engine))
     try:
-        # The worker starts while the volume is being prepared: both take seconds.
+        # The web starts while the volume is being prepared: both take seconds.
         page = prepare(workspace)
         parts.wait_until_ready()
         say(f"Mitoglance is ready at {address}")
@@ -114,7 +114,8 @@ class _Parts:
 
     def wait_until_ready(self) -> None:
         """Return when requests are answered and jobs are served; ResourceError when never."""
-        self._dispatcher = Dispatcher(self._jobs, self._compute.result(READY_WITHIN_S))
+        compute = self._compute.result(READY_WITHIN_S)
+        self._dispatcher = Dispatcher(self._jobs, compute)
         self._dispatcher.start()
         deadline = time.monotonic() + READY_WITHIN_S
         while not _answers(_local(self._config) + "/readyz"):
@@ -124,6 +125,8 @@ class _Parts:
                     ErrorKind.WORKERS_UNAVAILABLE,
                 )
             time.sleep(0.05)
+        # Only now: loading torch would take the processors from the page that opens.
+        compute.start_worker()
 
     def watch(self) -> int:
         """Return 1 when a part has died, saying which."""

@@ -14,7 +14,7 @@ from app.jobs import Job, JobStore
 from segmentation_backend.errors import ErrorKind, SegmentationError
 from segmentation_backend.workspace import EditContext, SegmentationPlan, Workspace
 
-__all__ = ["run_job"]
+__all__ = ["run_job", "warm_up"]
 
 REPORT_EVERY_S = 0.15
 """Progress is a database write; nobody sees more than a few a second."""
@@ -37,6 +37,11 @@ def run_job(database_url: str | None, data_dir: str, job_id: str, attempt: int) 
     job = jobs.get(job_id)
     if job.state == "running" and job.attempts == attempt:
         jobs.update(job_id, attempt, _run(workspace, jobs, job))
+
+
+def warm_up(database_url: str | None, data_dir: str) -> None:
+    """Do beforehand what the first job would have to wait for."""
+    _workspace(database_url, data_dir).models()
 
 
 @cache
