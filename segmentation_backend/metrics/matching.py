@@ -75,23 +75,25 @@ def evaluate(
     *,
     per_slice: bool = True,
     iou: float = 0.5,
+    min_area: int = 0,
 ) -> Scores:
     """Return the scores of labels `pred` against `truth`, both (z, y, x) integers, 0 = background.
 
     A predicted and a true object match from the given IoU on; each is matched once, and as many
     pairs as possible are. With `per_slice` the objects are the 8-connected profiles of each id in
-    each z section. Voxels marked in `ignore` count for nothing; a predicted object that lies by
-    half or more in them is left out. InvalidInputError where shapes differ.
+    each z section. Voxels marked in `ignore` count for nothing, nor do those of true objects below
+    `min_area` voxels (tangential tips, smaller than a hand label is exact); a predicted object
+    that lies by half or more in such voxels is left out. InvalidInputError where shapes differ.
     """
     _check_shapes(pred, truth, ignore)
     known = np.ones(truth.shape, bool) if ignore is None else ignore == 0
     if per_slice:
-        tallies = [
-            _tally(_profiles(p), _profiles(t), k, iou)
-            for p, t, k in zip(pred, truth, known, strict=True)
+        sections = [
+            (_profiles(p), _profiles(t), k) for p, t, k in zip(pred, truth, known, strict=True)
         ]
     else:
-        tallies = [_tally(_compact(pred), _compact(truth), known, iou)]
+        sections = [(_compact(pred), _compact(truth), known)]
+    tallies = [_tally(p, t, k & ~_tiny(t, min_area), iou) for p, t, k in sections]
     overlaps = [value for tally in tallies for value in tally.overlaps]
     found, predicted = len(overlaps), sum(t.predicted for t in tallies)
     true = sum(t.true for t in tallies)
@@ -130,6 +132,15 @@ def _profiles(labels: NDArray[Any]) -> NDArray[np.int64]:
     """Return the connected profiles of a section, numbered 1..n."""
     pieces = cc3d.connected_components(_compact(labels).astype(np.uint32), connectivity=8)
     return np.asarray(pieces, dtype=np.int64)
+
+
+def _tiny(truth: NDArray[np.int64], min_area: int) -> NDArray[np.bool_]:
+    """Return where objects below an area are."""
+    area = np.bincount(truth.ravel())
+    small = area < min_area
+    small[0] = False
+    tiny: NDArray[np.bool_] = small[truth]
+    return tiny
 
 
 def _tally(

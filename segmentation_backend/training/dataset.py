@@ -18,7 +18,14 @@ from segmentation_backend.training.config import SyntheticSet, TrainingConfig, T
 from segmentation_backend.training.losses import Batch
 from segmentation_backend.training.targets import Targets, make_targets
 
-__all__ = ["LabelledVolume", "draw_batch", "load_validation", "load_volumes", "normalise"]
+__all__ = [
+    "LabelledVolume",
+    "draw_batch",
+    "load_validation",
+    "load_volumes",
+    "normalise",
+    "read_volume",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,18 @@ def _collate(images: list[NDArray[np.float32]], targets: list[Targets]) -> Batch
     )
 
 
+def read_volume(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """Return grey values, instances (0 = background) and what is unknown, each (z, y, x).
+
+    NotFoundError where a file is absent, FormatError where it lacks `em` or `inst`.
+    """
+    em, inst = _read_required(image, "em"), _read_required(labels, "inst")
+    ignore = _read_array(labels, "ignore")
+    return em, inst, np.zeros(inst.shape, bool) if ignore is None else ignore > 0
+
+
 def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolume:
-    em = _read_required(volume.image, "em")
-    labels = _read_required(volume.labels, "inst")
-    ignore = _read_array(volume.labels, "ignore")
+    em, labels, ignore = read_volume(volume.image, volume.labels)
     first, end = sections
     if labels.shape[1:] != em.shape[1:] or end > len(labels):
         raise FormatError(
@@ -105,12 +120,11 @@ def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolu
             ErrorKind.UNSUPPORTED_FORMAT,
         )
     box = slice(first, end)
-    known = np.zeros(labels.shape, bool) if ignore is None else ignore > 0
     return LabelledVolume(
         volume.name,
         normalise(em)[box],
         labels[box].astype(np.int32),
-        known[box],
+        ignore[box],
         volume.weight,
     )
 

@@ -78,6 +78,13 @@ def test_ignored_voxels_count_for_nothing():
     assert evaluate(pred, truth).f1 < 1
 
 
+def test_tiny_true_objects_are_neither_asked_for_nor_held_against_anyone():
+    truth = squares((0, 0, 10), (0, 20, 3))
+    assert evaluate(squares((0, 0, 10)), truth, min_area=10).f1 == 1
+    assert evaluate(truth, truth, min_area=10).true_positives == 1
+    assert evaluate(squares((0, 0, 10)), truth, min_area=9).false_negatives == 1
+
+
 def test_a_true_object_inside_the_ignored_part_is_not_missed():
     truth = squares((0, 0, 10), (0, 20, 10))
     ignore = np.zeros(truth.shape, bool)
