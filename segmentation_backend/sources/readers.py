@@ -42,6 +42,7 @@ _DAMAGE = (
     KeyError,
     IndexError,
     EOFError,
+    RuntimeError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -28,6 +29,7 @@ def open_tiff(path: Path) -> Iterator[Stack]:
     """Open the first image series of a TIFF file; errors of tifffile pass through."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        _check_complete(file, series.size)
         sides = _sides(series.axes, series.shape, path)
         size = _voxel_size(file)
         if series.dataoffset is not None:
@@ -37,6 +39,19 @@ def open_tiff(path: Path) -> Iterator[Stack]:
         else:
             pages = _Pages(list(series.pages))
             yield Stack(sides, series.dtype, size, cut_slabs(pages, sides[0]))
+
+
+def _check_complete(file: tifffile.TiffFile, size: int) -> None:
+    """Raise ValueError when the file announces more voxels than its pages hold.
+
+    The pages of a TIFF are a chain, so a damaged file looks like a shorter one.
+    """
+    announced = [prod(entry["shape"]) for entry in file.shaped_metadata or () if "shape" in entry]
+    images = (file.imagej_metadata or {}).get("images")
+    if images:
+        announced.append(int(images) * prod(file.pages.first.shape))
+    if announced and announced[0] != size:
+        raise ValueError(f"it announces {announced[0]} voxels and holds {size}")
 
 
 class _Pages:
