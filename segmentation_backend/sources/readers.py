@@ -214,7 +214,7 @@ def _hdf5(path: Path, dataset: str | None) -> Iterator[Stack]:
         shapes: dict[str, tuple[int, ...]] = {}
 
         def note(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf":
+            if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf":
                 shapes[name] = item.shape
 
         file.visititems(note)
