@@ -1,0 +1,191 @@
+"""Segmentation over HTTP: from the view to the job to the operation, and what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+from web_client import SHAPE, Api, V, expect_error
+
+from app.dispatcher import Dispatcher
+from app.services import Services
+from segmentation_backend.workspace import Workspace
+
+SLICE = {"offset": [10, 0, 0], "shape": [1, 64, 64]}
+PANEL = {"centre": [10.5, 40, 48], "right": [0, 0, 1], "down": [0, 1, 0], "width": 40, "height": 20}
+VIEW = {"panels": [PANEL], "active": 0}
+
+
+def test_a_job_goes_from_the_queue_to_an_operation(api: Api, dispatcher: Dispatcher) -> None:
+    accepted = api.post(f"{V}/segment", {"roi": SLICE, "mode": "slice"}, 202)
+    job_id = accepted["job_id"]
+    assert accepted["job"]["state"] == "queued"
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["progress"], job["error"]) == ("done", 1.0, None)
+    assert job["operation_id"] == 2
+    (operation,) = api.get(f"{V}/operations?since=1")["operations"]
+    assert (operation["kind"], operation["user"]) == ("segment", "ana")
+    assert operation["request_id"] == f"job:{job_id}"
+    assert operation["provenance"]["model"] == "mitoglance_small"
+    assert operation["provenance"]["roi"] == SLICE
+    finished = api.client.delete(f"/api/v1/jobs/{job_id}")
+    expect_error(finished, 409, "job-finished")
+
+
+def test_a_second_attempt_after_the_commit_commits_nothing(
+    api: Api, dispatcher: Dispatcher, parts: Services
+) -> None:
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    dispatcher.step()
+    with parts.workspace.engine.begin() as connection:
+        connection.exec_driver_sql("update web_jobs set state = 'queued', operation_id = null")
+    dispatcher.step()
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["operation_id"]) == ("done", 2)
+    assert api.get(V)["version"] == 2
+
+
+def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:
+    body = {"roi": SLICE, "request_id": "r1"}
+    first = api.post(f"{V}/segment", body, 202)
+    assert api.post(f"{V}/segment", body, 202)["job_id"] == first["job_id"]
+    assert len(api.get("/api/v1/jobs?volume=cell")["jobs"]) == 1
+    assert api.get("/api/v1/jobs?volume=other")["jobs"] == []
+    other = api.client.post(f"{V}/segment", json={**body, "mode": "stack"})
+    expect_error(other, 409, "request-id-reused")
+
+
+def test_a_queued_job_can_be_cancelled(api: Api, dispatcher: Dispatcher) -> None:
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    answer = api.client.delete(f"/api/v1/jobs/{job_id}")
+    assert answer.get_json()["job"]["state"] == "cancelled"
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["state"] == "cancelled"
+    assert api.get(V)["version"] == 1
+
+
+def test_a_running_job_is_cancelled_between_blocks_and_changes_nothing(
+    api: Api, dispatcher: Dispatcher, parts: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    before = api.labels()
+    segment = Workspace.segment
+
+    def cancelled_meanwhile(*arguments: Any) -> Any:
+        parts.jobs.cancel(job_id)
+        return segment(*arguments)
+
+    monkeypatch.setattr(Workspace, "segment", cancelled_meanwhile)
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["state"] == "cancelled"
+    assert api.get(V)["version"] == 1
+    assert (api.labels() == before).all()
+
+
+def test_a_job_that_cannot_be_done_says_why(
+    api: Api, dispatcher: Dispatcher, parts: Services
+) -> None:
+    broken = parts.workspace.models_dir / "broken.pt"
+    broken.write_bytes(b"no weights")
+    job_id = api.post(f"{V}/segment", {"roi": SLICE, "model": "broken"}, 202)["job_id"]
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert job["state"] == "failed"
+    assert job["error"]["kind"] == "weights-unreadable"
+    assert "broken" in job["error"]["message"]
+    assert api.get(V)["version"] == 1
+
+
+def test_a_job_that_fails_unforeseen_leaves_its_traceback_in_the_log(
+    api: Api,
+    dispatcher: Dispatcher,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(Workspace, "segment", fail)
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["error"]["kind"]) == ("failed", "internal")
+    assert "secret" not in json.dumps(job)
+    assert "secret detail" in caplog.text
+
+
+def test_a_view_is_a_region(api: Api) -> None:
+    region = api.post(f"{V}/region", {"mode": "slice", "view": VIEW})["region"]
+    assert region["roi"] == {"offset": [10, 30, 28], "shape": [1, 20, 40]}
+    assert (region["plane"], region["mode"], region["voxels"]) == ("xy", "slice", 800)
+    assert region["fits"]
+    box = api.post(f"{V}/region", {"mode": "box", "view": VIEW})["region"]
+    assert box["roi"] == {"offset": [0, 30, 28], "shape": [20, 20, 40]}
+    assert box["mode"] == "stack"
+    job = api.post(f"{V}/segment", {"mode": "box", "view": VIEW}, 202)
+    assert job["region"]["roi"] == box["roi"]
+
+
+def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Services) -> None:
+    parts.workspace.max_voxels = 1000
+    whole = {"offset": [0, 0, 0], "shape": list(SHAPE)}
+    message = expect_error(
+        api.client.post(f"{V}/segment", json={"roi": whole, "mode": "stack"}), 400, "roi-too-large"
+    )
+    assert "20" in message
+    assert "limit" in message
+    wide = {**PANEL, "width": 96, "height": 80}
+    view = {"panels": [wide], "active": 0}
+    region = api.post(f"{V}/region", {"mode": "box", "view": view})["region"]
+    assert (region["fits"], region["limit"]) == (False, 1000)
+    assert "limit" in region["message"]
+    assert api.get("/api/v1/jobs")["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "view": VIEW}, 400, "invalid-parameter"),
+        ({"roi": [0, 0, 0]}, 400, "invalid-parameter"),
+        ({"roi": {"offset": [0, 0, 0]}}, 400, "invalid-parameter"),
+        ({"roi": {"offset": [0, 0, 0], "shape": [0, 4, 4]}}, 400, "roi-empty"),
+        ({"roi": {"offset": [0, 0, 0], "shape": [1, -4, 4]}}, 400, "roi-empty"),
+        ({"roi": {"offset": [99, 0, 0], "shape": [1, 4, 4]}}, 400, "roi-out-of-bounds"),
+        (
+            {"roi": {"offset": [0, 0, 0], "shape": [2, 4, 4]}, "mode": "slice"},
+            400,
+            "invalid-parameter",
+        ),
+        ({"roi": SLICE, "mode": "cube"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "plane": "zz"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "level": 9}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "level": -1}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "level": "0"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "model": "nothing"}, 404, "model-not-found"),
+        ({"roi": SLICE, "model": "/etc/passwd"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "existing": "burn"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "parameters": {"colour": 1}}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "parameters": []}, 400, "invalid-parameter"),
+        ({"view": VIEW, "mode": "stack"}, 400, "invalid-parameter"),
+        ({"view": {"panels": []}, "mode": "box"}, 400, "invalid-parameter"),
+        (
+            {"view": {"panels": [{**PANEL, "centre": [500, 0, 0]}]}, "mode": "slice"},
+            400,
+            "roi-out-of-bounds",
+        ),
+    ],
+)
+def test_a_bad_request_is_refused_and_starts_nothing(
+    api: Api, body: dict[str, Any], status: int, kind: str
+) -> None:
+    before = api.everything()
+    expect_error(api.client.post(f"{V}/segment", json=body), status, kind)
+    assert api.everything() == before
+
+
+def test_an_unknown_job_is_not_found(api: Api) -> None:
+    expect_error(api.client.get("/api/v1/jobs/nothing"), 404, "job-not-found")
+    expect_error(api.client.delete("/api/v1/jobs/nothing"), 404, "job-not-found")
+    expect_error(api.client.get("/api/v1/jobs?limit=0"), 400, "invalid-parameter")
