@@ -1,1 +1,9 @@
-"""From grey values to objects: tiles, maps, grouping, stacks."""
+"""From grey values to objects: tiles, maps, grouping, stacks.
+
+Only the parameters are named here, since they are needed where torch is not; `runner`, `planes`
+and `stack` do the work.
+"""
+
+from segmentation_backend.inference.parameters import InferenceParameters
+
+__all__ = ["InferenceParameters"]

@@ -1,1 +1,11 @@
-"""Networks, their weights, and the list of those one can choose."""
+"""Networks, their weights, and the list of those one can choose; importing it needs no torch."""
+
+from segmentation_backend.models.registry import (
+    ModelSpec,
+    Origin,
+    default_model,
+    find_model,
+    list_models,
+)
+
+__all__ = ["ModelSpec", "Origin", "default_model", "find_model", "list_models"]
