@@ -24,8 +24,8 @@ Mask = npt.NDArray[np.bool_]
 Sides = npt.NDArray[np.uint8]
 Groups = Sequence[Sequence[Coordinate]]
 
-FINEST_LIMIT = 4_000_000
-"""Voxels of the object's box that are flooded directly (about a second on one core)."""
+FINEST_LIMIT = 1_000_000
+"""Voxels of the object's box that are flooded directly (about 0.15 s on one core)."""
 
 
 def divide(mask: Mask, groups: Groups, voxel_size: VoxelSize, limit: int = FINEST_LIMIT) -> Sides:

@@ -131,8 +131,10 @@ def _statistics_at(volume_id: int, version: int) -> sa.Select[Any]:
 
 def _statistics(rows: sa.Result[Any]) -> dict[int, SupervoxelStatistics]:
     return {
-        supervoxel: SupervoxelStatistics(voxels, Roi.from_bounds(box[:3], box[3:6]), (sz, sy, sx))
-        for supervoxel, voxels, *box, sz, sy, sx in map(tuple, rows)
+        supervoxel: SupervoxelStatistics(
+            voxels, Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)), (sum_z, sum_y, sum_x)
+        )
+        for supervoxel, voxels, z0, y0, x0, z1, y1, x1, sum_z, sum_y, sum_x in map(tuple, rows)
     }
 
 

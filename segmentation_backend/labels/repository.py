@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 import sqlalchemy as sa
 
@@ -58,6 +59,9 @@ class LabelRepository:
         self._engine = engine
         self._clock = clock
         self._hook = hook
+        # One writing thread per process: the others wait here instead of each holding a database
+        # connection while they wait for the write lock (a commit needs a second one to read).
+        self._writing = Lock()
         volume_id = _volume_id(engine, volume, levels)
         packs = PackStore(pack_dir, hook) if packs is None else packs
         self._storage = LabelStorage(engine, volume_id, packs, levels, cache_bytes)
@@ -93,7 +97,7 @@ class LabelRepository:
                 f"{count} ids cannot be reserved; ask for 0 or more.", ErrorKind.INVALID_PARAMETER
             )
         here = VOLUMES.c.volume_id == self._storage.volume_id
-        with write(self._engine) as connection:
+        with self._writing, write(self._engine) as connection:
             query = sa.select(VOLUMES.c.next_id).where(here).with_for_update()
             first: int = connection.execute(query).scalar_one()
             if first + count > LARGEST_STORED_ID:
@@ -111,7 +115,8 @@ class LabelRepository:
         ConflictError STALE_VERSION names the operation and the user. ResourceError: nothing was
         changed and the edit can be repeated.
         """
-        return commit_delta(self._storage, delta, meta, self._clock, self._hook)
+        with self._writing:
+            return commit_delta(self._storage, delta, meta, self._clock, self._hook)
 
     # History
 

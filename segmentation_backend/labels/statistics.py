@@ -52,12 +52,12 @@ class ObjectStats:
 
 def sum_statistics(root: int, parts: Sequence[SupervoxelStatistics]) -> ObjectStats:
     """Return the statistics of the object joined from `parts` (at least one)."""
-    voxels = sum(part.voxels for part in parts)
-    bbox = parts[0].bbox
+    voxels, bbox, (z, y, x) = parts[0].voxels, parts[0].bbox, parts[0].sums
     for part in parts[1:]:
+        voxels += part.voxels
         bbox = bbox.union(part.bbox)
-    z, y, x = (sum(part.sums[axis] for part in parts) / voxels for axis in range(3))
-    return ObjectStats(root, bbox, voxels, (z, y, x), len(parts))
+        z, y, x = z + part.sums[0], y + part.sums[1], x + part.sums[2]
+    return ObjectStats(root, bbox, voxels, (z / voxels, y / voxels, x / voxels), len(parts))
 
 
 class StatisticsTable:
@@ -77,18 +77,20 @@ class StatisticsTable:
     def get(self, supervoxel: int) -> SupervoxelStatistics | None:
         """Return what was counted for one id; None when no voxel was seen."""
         at = int(np.searchsorted(self.ids, np.uint64(supervoxel)))
-        row = [int(v) for v in self._table[at]]
-        if row[0] == 0:
-            return None
-        return SupervoxelStatistics(
-            row[0], Roi.from_bounds(row[4:7], row[7:10]), (row[1], row[2], row[3])
-        )
+        return _statistics(*self._table[at].tolist())
 
     def found(self) -> dict[int, SupervoxelStatistics]:
         """Return the statistics of every id of which a voxel was seen."""
-        result = {}
-        for supervoxel in self.ids.tolist():
-            statistics = self.get(supervoxel)
-            if statistics is not None:
-                result[supervoxel] = statistics
-        return result
+        rows = zip(self.ids.tolist(), self._table.tolist(), strict=True)
+        counted = ((supervoxel, _statistics(*row)) for supervoxel, row in rows)
+        return {supervoxel: found for supervoxel, found in counted if found is not None}
+
+
+def _statistics(
+    voxels: int, sz: int, sy: int, sx: int, z0: int, y0: int, x0: int, z1: int, y1: int, x1: int
+) -> SupervoxelStatistics | None:
+    if voxels == 0:
+        return None
+    return SupervoxelStatistics(
+        voxels, Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)), (sz, sy, sx)
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -212,16 +213,28 @@ class LabelView:
                 f"{', '.join(_SORT_KEYS)}, limit at least 0.",
                 ErrorKind.INVALID_PARAMETER,
             )
-        found = self.statistics_in(roi)
-        joins = self.agglomeration
-        groups = {joins.root_of(s) for s in found}
-        members = {root: joins.members(root) for root in groups}
-        outside = {m for group in members.values() for m in group if m not in found}
-        statistics = found | (self.statistics_of(outside) if outside else {})
-        objects = [
-            sum_statistics(root, [statistics[m] for m in group]) for root, group in members.items()
-        ]
+        groups = self._grouped(self.statistics_in(roi), complete=roi is None)
+        objects = [sum_statistics(root, parts) for root, parts in groups.items()]
         sign = -1 if sort.startswith("-") else 1
         by_root = sort.endswith("root")
         objects.sort(key=lambda o: (sign * (o.root if by_root else o.voxels), o.root))
         return objects[:limit]
+
+    def _grouped(
+        self, found: Mapping[int, SupervoxelStatistics], *, complete: bool
+    ) -> dict[int, list[SupervoxelStatistics]]:
+        """Return the statistics of all members of each object that `found` has a member of.
+
+        `complete`: every supervoxel is in `found`, so nothing has to be looked up.
+        """
+        groups: dict[int, list[SupervoxelStatistics]] = defaultdict(list)
+        supervoxels = np.fromiter(found, dtype=np.uint64, count=len(found))
+        roots = self.to_roots(supervoxels).tolist()
+        for root, statistics in zip(roots, found.values(), strict=True):
+            groups[root].append(statistics)
+        if not complete:
+            joins = self.agglomeration
+            outside = {m: root for root in groups for m in joins.members(root) if m not in found}
+            for supervoxel, statistics in self.statistics_of(outside.keys()).items():
+                groups[outside[supervoxel]].append(statistics)
+        return groups
