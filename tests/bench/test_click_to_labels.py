@@ -89,7 +89,7 @@ def page(server: tuple[str, psutil.Process]) -> Iterator[Page]:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=CHROMIUM_FLAGS
         )
-        page = browser.new_page(viewport={"width": 900, "height": 640})
+        page = browser.new_page(viewport={"width": 900, "height": 640}, bypass_csp=True)
         page.goto(f"{server[0]}/d/em")
         page.wait_for_function("window.viewer && window.viewer.isReady()", timeout=60_000)
         yield page
