@@ -157,14 +157,14 @@ def test_statistics_equal_counting_over_blocks_far_from_the_origin() -> None:
     assert set(table.found()) == {1, 2, 3, 4}
     parts = []
     for supervoxel in (1, 2):
-        points = (*np.argwhere(block == supervoxel), 1000, 2000, 3000)
+        points = np.argwhere(block == supervoxel) + np.array([1000, 2000, 3000])
         found = table.get(supervoxel)
         assert found is not None
         assert found.voxels == len(points)
         assert found.sums == tuple(points.sum(axis=0))
         assert found.bbox == Roi.of_points(points.tolist())
         parts.append(found)
-    points = (*np.argwhere((block == 1) | (block == 2)), 1000, 2000, 3000)
+    points = np.argwhere((block == 1) | (block == 2)) + np.array([1000, 2000, 3000])
     whole = sum_statistics(1, parts)
     assert whole.centroid == pytest.approx(points.mean(axis=0))
     assert whole.to_json()["id"] == "1"
