@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import time
 from concurrent.futures import CancelledError
@@ -91,11 +92,11 @@ class DaskCompute:
         )
         return DaskOutcome(future)
 
-    def close(self) -> None:
-        """Let go of the scheduler, and stop the worker that was started here."""
-        self._client.close(timeout=2)
+    def kill(self) -> None:
+        """End the worker that was started here; its process does not outlive this one anyway."""
         if self._cluster is not None:
-            self._cluster.close(timeout=3)
+            for child in multiprocessing.active_children():
+                child.kill()
 
 
 def _local_cluster(config: Config) -> Any:  # noqa: ANN401  (untyped in Dask)

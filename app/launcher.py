@@ -109,8 +109,8 @@ class _Parts:
         self._web = web
         self._jobs = jobs
         self._dispatcher: Dispatcher | None = None
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="start-compute")
-        self._compute: Future[DaskCompute] = self._starter.submit(DaskCompute, config)
+        starter = ThreadPoolExecutor(1, thread_name_prefix="start-compute")
+        self._compute: Future[DaskCompute] = starter.submit(DaskCompute, config)
 
     def wait_until_ready(self) -> None:
         """Return when requests are answered and jobs are served; ResourceError when never."""
@@ -146,14 +146,13 @@ class _Parts:
         if self._dispatcher is not None:
             with suppress(ResourceError):
                 self._dispatcher.stop()
-        with suppress(OSError, TimeoutError):
-            self._compute.result(GRACE_S).close()
-        self._starter.shutdown(wait=False, cancel_futures=True)
         with suppress(subprocess.TimeoutExpired):
             self._web.wait(GRACE_S)
         # Also workers whose master was killed: they would hold the port.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._web.pid, signal.SIGKILL)
+        if self._compute.done() and self._compute.exception() is None:
+            self._compute.result().kill()
 
 
 def _answers(url: str) -> bool:
