@@ -18,6 +18,8 @@ from app.worker import run_job, warm_up
 __all__ = ["DaskCompute"]
 
 _SLOTS_EVERY_S = 2.0
+_FIRST_SLOT_EVERY_S = 0.1
+"""While there is no worker, someone may be waiting for it."""
 
 _dask: Any = distributed
 """Dask's own methods carry no types."""
@@ -76,9 +78,9 @@ class DaskCompute:
     def slots(self) -> int:
         """Return the number of worker threads there are."""
         now = time.monotonic()
-        if now >= self._slots_until or self._slots == 0:
+        if now >= self._slots_until:
             self._slots = sum(self._client.nthreads().values())
-            self._slots_until = now + _SLOTS_EVERY_S
+            self._slots_until = now + (_SLOTS_EVERY_S if self._slots else _FIRST_SLOT_EVERY_S)
         return self._slots
 
     def submit(self, job_id: str, attempt: int) -> DaskOutcome:

@@ -6,7 +6,7 @@ import logging
 import secrets
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from segmentation_backend.errors import (
@@ -85,7 +85,7 @@ def _known(error: SegmentationError) -> tuple[Response, int]:
 def _http(error: HTTPException) -> tuple[Response, int] | Response:
     status = error.code or 500
     if status < 400:  # a redirect is not an error
-        return Response(status=status, headers=error.get_headers())
+        return make_response(error.get_response())
     kind = _KIND_OF_STATUS.get(status, ErrorKind.INTERNAL)
     message = error.description or error.name
     if status == 404:

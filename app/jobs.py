@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from app.storage import METADATA, utc_now
 from segmentation_backend.database import read, write
@@ -122,11 +123,18 @@ class JobStore:
             "cancel_requested": False,
             "request_id": request_id,
         }
-        with write(self._engine) as connection:
-            earlier = _earlier(connection, volume, request_id)
+        try:
+            with write(self._engine) as connection:
+                earlier = _earlier(connection, volume, request_id)
+                if earlier is None:
+                    connection.execute(_jobs.insert().values(**values))
+                    earlier = _job(connection, str(values["job_id"]))
+        except exc.IntegrityError:
+            # The same request at the same moment, where writers do not wait for each other.
+            with read(self._engine) as connection:
+                earlier = _earlier(connection, volume, request_id)
             if earlier is None:
-                connection.execute(_jobs.insert().values(**values))
-                earlier = _job(connection, str(values["job_id"]))
+                raise
         if earlier.plan != values["plan"]:
             raise ConflictError(
                 f"The request_id {request_id!r} already names another job, {earlier.job_id}; use "

@@ -87,7 +87,8 @@ def _read_query(fields: tuple[Field, ...]) -> Values:
     kinds = {f.name: KINDS[f.kind] for f in fields}
     sent: dict[str, Any] = {}
     for name, text in request.args.items():
-        sent[name] = kinds[name].from_text(text) if name in kinds else text
+        if text:  # `?volume=` asks for nothing in particular
+            sent[name] = kinds[name].from_text(text) if name in kinds else text
     return _checked(fields, sent, "the query")
 
 

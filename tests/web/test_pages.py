@@ -151,3 +151,10 @@ def test_what_cannot_be_shared_is_refused(api: Api) -> None:
         expect_error(api.client.post(SHARES, json=body), status, kind)
     expect_error(api.client.get(f"{SHARES}/nothing"), 404, "share-not-found")
     expect_error(api.client.get("/s/nothing"), 404, "share-not-found")
+
+
+def test_a_page_address_without_its_slash_leads_to_the_one_with(client: FlaskClient) -> None:
+    location = client.get("/d/cell").headers["Location"]
+    answer = client.get(location.rstrip("/"))
+    assert answer.status_code == 308
+    assert answer.headers["Location"].endswith(location)

@@ -157,7 +157,7 @@ def test_a_job_survives_its_worker_and_its_server(start: Callable[..., Server]) 
     server.process.kill()
     wait_until(lambda: gone(family))
     server = start("--port", str(server.port))
-    wait_until(lambda: state() == "done", 90)
+    wait_until(lambda: state() == "done", 150)
     operations = server.ask("GET", f"{V}/operations?since=1")["operations"]
     assert [o["request_id"] for o in operations] == [f"job:{job_id}"]
 

@@ -52,6 +52,7 @@ def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:
     assert api.post(f"{V}/segment", body, 202)["job_id"] == first["job_id"]
     assert len(api.get("/api/v1/jobs?volume=cell")["jobs"]) == 1
     assert api.get("/api/v1/jobs?volume=other")["jobs"] == []
+    assert len(api.get("/api/v1/jobs?volume=")["jobs"]) == 1
     other = api.client.post(f"{V}/segment", json={**body, "mode": "stack"})
     expect_error(other, 409, "request-id-reused")
 
