@@ -1,8 +1,10 @@
 """Divide the voxels of one object between seeds: flooding from the seeds through the thick parts.
 
 The distance to the object's surface is the height of the flooded landscape, so that parts meet at
-necks (Meyer 1992; `skimage.segmentation.watershed`). Large objects are divided on a coarser grid
-and only the voxels near the cut are divided again at full resolution.
+necks (Meyer 1992; `skimage.segmentation.watershed`). A seed near the surface first climbs to the
+thick part it belongs to, and nothing counts as deeper than the shallowest of these parts: where no
+neck separates two seeds their fronts advance evenly and meet half way. Large objects are divided on
+a coarser grid and only the voxels near the cut are divided again at full resolution.
 """
 
 from __future__ import annotations
@@ -93,23 +95,57 @@ def _any_pool(mask: Mask, factor: Coordinate) -> Mask:
     return np.asarray(padded.reshape(cells).any(axis=(1, 3, 5)), dtype=np.bool_)
 
 
-def _depth(mask: Mask, voxel_size: VoxelSize) -> npt.NDArray[np.int32]:
-    """Return the distance to the surface in finest voxel edges, rounded.
+def _distance(mask: Mask, voxel_size: VoxelSize) -> npt.NDArray[np.float32]:
+    """Return the distance to the surface in finest voxel edges.
 
     An object one voxel thick has no inside along that axis: only its outline counts there.
-    Rounding makes plateaus, on which fronts advance evenly, of what would be noise.
     """
     padding = [(1, 1) if n > 1 else (0, 0) for n in mask.shape]
     padded = np.pad(mask, padding)
     distance = edt.edt(padded, anisotropy=voxel_size, black_border=False)
     inner = tuple(slice(a, n - b) for (a, b), n in zip(padding, padded.shape, strict=True))
-    depth: npt.NDArray[np.int32] = np.rint(distance[inner] / min(voxel_size)).astype(np.int32)
-    return depth
+    return np.asarray(distance[inner] / min(voxel_size), dtype=np.float32)
+
+
+def _depth(distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """Return the distance rounded: noise becomes plateaus, on which fronts advance evenly."""
+    return np.rint(distance).astype(np.int32)
+
+
+def _climb(distance: npt.NDArray[np.float32], markers: Sides) -> tuple[Sides, int]:
+    """Let each seed climb to the nearest thick part, and return the markers with their ways.
+
+    Also returns the depth that every group reached: the landscape is level above it.
+    """
+    ways = markers.copy()
+    reached: dict[int, int] = {}
+    for seed in np.argwhere(markers):
+        side = int(markers[tuple(seed)])
+        top = _ascend(distance, ways, tuple(seed), side)
+        reached[side] = max(reached.get(side, 0), round(float(distance[top])))
+    return ways, min(reached.values())
+
+
+def _ascend(
+    distance: npt.NDArray[np.float32], ways: Sides, start: tuple[int, ...], side: int
+) -> tuple[int, ...]:
+    """Mark the steepest way up from a voxel, and return where it ends: never on another's way."""
+    at = start
+    while True:
+        window = tuple(slice(max(0, p - 1), p + 2) for p in at)
+        step = np.unravel_index(int(distance[window].argmax()), distance[window].shape)
+        above = tuple(int(s) + max(0, p - 1) for s, p in zip(step, at, strict=True))
+        if distance[above] <= distance[at] or ways[above] not in (0, side):
+            return at
+        ways[above] = side
+        at = above
 
 
 def _flood(mask: Mask, markers: Sides, voxel_size: VoxelSize) -> Sides:
-    landscape = -_depth(mask, voxel_size)
-    sides = _watershed(landscape, markers, mask)
+    distance = _distance(mask, voxel_size)
+    ways, level = _climb(distance, markers)
+    landscape = -np.minimum(_depth(distance), level)
+    sides = _watershed(landscape, ways, mask)
     if (mask & (sides == 0)).any():
         # Parts that hang on by an edge or a corner only.
         sides = _watershed(landscape, sides, mask, connectivity=3)
@@ -153,7 +189,7 @@ def _refine(
     band, near = band[box], mask[box]
     near = near & ndimage.binary_dilation(band)
     markers = np.where(near & ~band, sides[box], np.uint8(0))
-    again = _watershed(-_depth(mask[box], voxel_size), markers, near)
+    again = _watershed(-_depth(_distance(mask[box], voxel_size)), markers, near)
     sides[box] = np.where(band & (again > 0), again, sides[box])
     return sides
 
