@@ -31,7 +31,7 @@ def test_an_object_without_a_neck_is_cut_half_way_between_the_seeds(limit: int) 
     whole = ellipsoid(50, 45, 20)
     sides = divide(whole, [[(10, 30, 8)], [(10, 30, 92)]], NM, limit)
     shares = np.bincount(sides[whole])[1:] / whole.sum()
-    assert shares == pytest.approx([0.5, 0.5], abs=0.05)
+    assert shares == pytest.approx([0.5, 0.5], abs=0.1)
 
 
 def test_a_seed_at_the_very_surface_still_gets_its_part() -> None:
