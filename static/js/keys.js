@@ -36,6 +36,9 @@ export function listenForKeys(keymap, perform) {
   const byEvent = new Map();
   for (const { action, events = [] } of keymap) {
     for (const event of events) byEvent.set(normalised(event), action);
+  }
+  // An action may stand in several lines of the table, and is heard once.
+  for (const action of new Set(keymap.map((line) => line.action))) {
     document.addEventListener(PREFIX + action, () => perform(action));
   }
   document.addEventListener("keydown", (event) => {

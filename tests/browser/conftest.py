@@ -27,6 +27,8 @@ ARTIFACTS = ROOT / "test-artifacts"
 FIBSEM = ROOT.parent / "shared" / "data" / "fibsem_fly_fib25"
 SHAPE = (96, 192, 192)
 READY_S = 90
+MAX_VOXELS = 4_000_000
+"""A box of 128³ may be segmented, the whole of the real volume may not."""
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -152,6 +154,7 @@ def _serve(data_dir: Path) -> Iterator[Server]:
         process = subprocess.Popen(
             _command("serve", "--data-dir", data_dir, "--port", port, "--workers", 2),
             cwd=ROOT,
+            env={**os.environ, "MITOGLANCE_MAX_VOXELS": str(MAX_VOXELS)},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

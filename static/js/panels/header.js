@@ -126,7 +126,7 @@ export function mountHeader(root, context, showHelp) {
       version.classList.toggle("is-live", isLive && online);
       offline.hidden = online;
       banner.hidden = !session.read_only;
-      bannerText.textContent = `Version ${shown}, read-only: it stays as it was.`;
+      bannerText.textContent = `Version ${shown} · read-only`;
     },
   };
 }

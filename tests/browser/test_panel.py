@@ -1,0 +1,200 @@
+"""The side panel: everything by keyboard, versions by a click, both themes, narrow windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from looking import id_under, look_at, open_volume, picked, shown_version, wait_for, wait_until
+from playwright.sync_api import BrowserContext, Page
+from serving import Server
+
+Voxel = tuple[int, int, int]
+
+_FOCUSED = """() => {
+    const element = document.activeElement;
+    const { outlineStyle } = getComputedStyle(element);
+    const name = element.getAttribute("aria-label") ?? element.textContent;
+    return { name, outlineStyle, isInPanel: document.getElementById("panel").contains(element) };
+}"""
+
+_CONTRASTS = """() => {
+    const channels = (colour) => {
+        const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const light = (colour) => {
+        const [r, g, b] = channels(colour).map((c) => {
+            const v = c / 255;
+            return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (element) => {
+        const { backgroundColor } = getComputedStyle(element);
+        return backgroundColor === "rgba(0, 0, 0, 0)" && element.parentElement
+            ? ground(element.parentElement) : backgroundColor;
+    };
+    const texts = [...document.querySelectorAll("#panel *")].filter((element) =>
+        element.checkVisibility() && !element.closest(":disabled") &&
+        [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+    return texts.map((element) => {
+        const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+        return [element.textContent, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def pair(labelled: Server) -> tuple[Voxel, Voxel]:
+    """A voxel inside each of the two largest objects of the middle plane."""
+    plane = labelled.labels("tissue", (48, 0, 0), (1, 192, 192), version=1)[0]
+    roots, sizes = np.unique(plane[plane > 0], return_counts=True)
+    first, second = roots[np.argsort(sizes)][::-1][:2]
+    return inner_voxel(plane, first), inner_voxel(plane, second)
+
+
+def inner_voxel(plane: np.ndarray[Any, Any], root: int) -> Voxel:
+    rows, columns = np.nonzero(plane == root)
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return 48, int(rows[nearest]), int(columns[nearest])
+
+
+@pytest.fixture
+def opened(page: Page, labelled: Server, pair: tuple[Voxel, Voxel]) -> Page:
+    open_volume(page, labelled.url, "tissue")
+    look_at(page, pair[0])
+    return page
+
+
+def test_the_whole_job_needs_no_mouse(
+    opened: Page, labelled: Server, pair: tuple[Voxel, Voxel]
+) -> None:
+    one, other = pair
+
+    def roots() -> tuple[int, int]:
+        return labelled.root_at("tissue", one), labelled.root_at("tissue", other)
+
+    before = roots()
+    opened.keyboard.press("p")
+    look_at(opened, other)
+    opened.keyboard.press("p")
+    assert sorted(picked(opened), key=int) == sorted(map(str, before), key=int)
+    opened.keyboard.press("m")
+    wait_until(opened, lambda: len(set(roots())) == 1, 5, "the two are one")
+
+    opened.get_by_role("button", name="Share this view").focus()
+    opened.keyboard.press("Control+z")
+    wait_until(opened, lambda: roots() == before, 5, "undone from the panel")
+    opened.keyboard.press("Control+Shift+Z")
+    wait_until(opened, lambda: len(set(roots())) == 1, 5, "done again")
+
+    opened.evaluate("testBridge.focus()")
+    opened.keyboard.press("q")
+    look_at(opened, one)
+    opened.keyboard.press("w")
+    opened.keyboard.press("Enter")
+    verdict = opened.locator(".verdict")
+    wait_until(opened, lambda: "voxels" in verdict.inner_text(), 10, "the preview's sizes")
+    assert len(set(roots())) == 1
+    opened.keyboard.press("Enter")
+    wait_until(opened, lambda: len(set(roots())) == 2, 10, "split again")
+    wait_for(opened, "!document.querySelector('details.split').open", 15)
+
+
+def test_every_control_is_reached_by_tab_and_shows_it(opened: Page) -> None:
+    opened.get_by_role("link", name="Mitoglance").focus()
+    reached = []
+    for _ in range(40):
+        focused = opened.evaluate(_FOCUSED)
+        if not focused["isInPanel"]:
+            break
+        assert focused["outlineStyle"] == "solid", focused["name"]
+        reached.append(focused["name"])
+        opened.keyboard.press("Tab")
+    words = " ".join(reached)
+    for name in ("Theme", "help", "Hide the panel", "Your name", "Slice", "Box", "Model", "Undo"):
+        assert name in words
+    for name in ("Redo", "Split an object", "imported", "Share this view"):
+        assert name in words
+
+
+def test_help_lists_the_bound_keys_and_closes_with_escape(
+    opened: Page, shot: Callable[..., Path]
+) -> None:
+    opened.keyboard.press("Shift+Slash")
+    dialog = opened.get_by_role("dialog")
+    for text in ("Segment the slice under view", "Ctrl+Shift+Z", "Merge the picked objects"):
+        assert dialog.get_by_text(text).first.is_visible()
+    shot("help")
+    opened.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_a_click_in_the_history_shows_that_version(
+    opened: Page, labelled: Server, pair: tuple[Voxel, Voxel], shot: Callable[..., Path]
+) -> None:
+    one, other = pair
+    then = str(labelled.root_at("tissue", other, version=1))
+    ids = sorted({labelled.root_at("tissue", v) for v in pair})
+    labelled.request("POST", "/volumes/tissue/merge", {"ids": [str(i) for i in ids]}, user="bob")
+    head = labelled.head("tissue")
+    now = str(labelled.root_at("tissue", other))
+    look_at(opened, one)
+    wait_until(opened, lambda: shown_version(opened).endswith(f"version {head}"), 3, "the news")
+    assert opened.locator(".entry").first.inner_text().startswith("bob merged 2 objects")
+
+    opened.locator(".entry", has_text="imported").click()
+    wait_until(opened, lambda: shown_version(opened) == "version 1", 5, "version 1 is shown")
+    wait_for(opened, "JSON.stringify(testBridge.viewState()).includes('tissue@1')", 5)
+    wait_for(opened, "viewer.isReady()")
+    assert id_under(opened, other) == then
+    assert opened.get_by_text("read-only").first.is_visible()
+    assert opened.locator(".tile", has_text="Slice").is_disabled()
+    opened.keyboard.press("Control+z")
+    assert opened.locator(".toast", has_text="Edit from here").is_visible()
+    assert labelled.head("tissue") == head
+    shot("history-version-1")
+
+    opened.get_by_role("button", name="Back to latest").click()
+    wait_until(opened, lambda: shown_version(opened).startswith("live"), 5, "live again")
+    wait_for(opened, "!JSON.stringify(testBridge.viewState()).includes('tissue@1')", 5)
+    wait_for(opened, "viewer.isReady()")
+    assert id_under(opened, other) == now
+
+
+def test_a_name_is_kept_and_signs_edits(opened: Page, labelled: Server) -> None:
+    field = opened.get_by_label("Your name")
+    field.fill("Zoë Ångström")
+    field.press("Enter")
+    open_volume(opened, labelled.url, "tissue")
+    assert opened.get_by_label("Your name").input_value() == "Zoë Ångström"
+    before = labelled.head("tissue")
+    roots = np.unique(labelled.labels("tissue", (0, 0, 0), (96, 192, 192)))[-2:]
+    opened.evaluate("(ids) => testBridge.select(ids)", [str(root) for root in roots])
+    opened.keyboard.press("m")
+    wait_until(opened, lambda: labelled.head("tissue") == before + 1, 10, "the merge")
+    assert labelled.operations("tissue")[0]["user"] == "Zoë Ångström"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes_can_be_read(
+    second_context: BrowserContext, labelled: Server, theme: Any, shot: Callable[..., Path]
+) -> None:
+    page = second_context.new_page()
+    page.emulate_media(color_scheme=theme)
+    open_volume(page, labelled.url, "tissue")
+    wait_for(page, "document.querySelectorAll('.entry').length > 0")
+    shot(f"page-{theme}", page)
+    for text, contrast in page.evaluate(_CONTRASTS):
+        assert contrast >= 4.5, text
+    page.set_viewport_size({"width": 420, "height": 760})
+    page.wait_for_timeout(300)
+    shot(f"narrow-{theme}", page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert page.evaluate("testBridge.view().panels.every(({ width }) => width > 100)")
