@@ -138,8 +138,8 @@ def _check_undo(connection: sa.Connection, storage: LabelStorage, meta: Operatio
     ).scalar_one_or_none()
     if undone_by is not None:
         raise ConflictError(
-            f"Operation {meta.undoes} was taken back already by {storage.describe(undone_by)}; "
-            "refresh and look again.",
+            f"{storage.describe(undone_by)} took operation {meta.undoes} back already; refresh and "
+            "look again.",
             ErrorKind.STALE_VERSION,
         )
 

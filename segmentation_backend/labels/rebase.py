@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from segmentation_backend.database import read
 from segmentation_backend.errors import ConflictError, ErrorKind
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels import index
-from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
+from segmentation_backend.labels.chunks import CHUNK_SIDE, chunk_roi, keys_over
 from segmentation_backend.labels.delta import (
     ChunkChange,
     ChunkKey,
@@ -31,12 +32,14 @@ from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = ["conflict_with", "rebase"]
 
+Ids = npt.NDArray[np.uint64]
+
 
 def conflict_with(storage: LabelStorage, operation_id: int, what: str) -> ConflictError:
     """Return the error that names who was faster."""
     return ConflictError(
-        f"{storage.describe(operation_id).capitalize()} changed {what} since. Refresh and look "
-        "again, or have that operation undone first; nothing was changed.",
+        f"{storage.describe(operation_id)} changed {what} since. Refresh and look again, or have "
+        "that operation undone first; nothing was changed.",
         ErrorKind.STALE_VERSION,
     )
 
@@ -72,10 +75,23 @@ class _Rebase:
         if all(places.get(key) == change.before for key, change in changes.items()):
             return changes
         finest = {key: change for key, change in changes.items() if key.level == 0}
-        writes = {
-            key: [self._write(key, finest[key], places.get(key) == finest[key].before)]
-            for key in finest
-        }
+        present = self.storage.load(places.get(key) for key in finest)
+        writes: dict[ChunkKey, list[Write]] = {}
+        blocking: list[int] = []
+        for key, change in finest.items():
+            offset, old, new = self._own(key, change)
+            if places.get(key) != change.before:
+                depth, height, width = old.shape
+                box = Roi(offset, (depth, height, width))
+                now = present[places.get(key)].cut(box)
+                changed = old != new
+                if not np.array_equal(now[changed], old[changed]):
+                    blocking.append(self._last_writer(key, box, changed & (now != old)))
+                new = np.where(changed, new, now)
+            writes[key] = [(offset, new)]
+        if blocking:
+            # The newest of them is what has to be undone first.
+            raise conflict_with(self.storage, max(blocking), "some of the same voxels")
         staged = stage(self.storage, self.version, writes)
         # What was stored already and still fits keeps its place in its pack.
         for key, change in finest.items():
@@ -83,43 +99,27 @@ class _Rebase:
                 staged[key] = change
         return staged
 
-    def _write(self, key: ChunkKey, change: ChunkChange, untouched: bool) -> Write:
-        """Return what the delta changes in one level-0 chunk, laid over what is there now."""
+    def _own(self, key: ChunkKey, change: ChunkChange) -> tuple[Coordinate, Ids, Ids]:
+        """Return what the delta changes in a chunk: offset of the box, content before, after."""
         chunks = self.storage.load(change)
-        shape = chunk_roi(key, self.storage.levels[0]).shape
-        whole = Roi((0, 0, 0), shape)
+        whole = Roi((0, 0, 0), chunk_roi(key, self.storage.levels[0]).shape)
         before, after = chunks[change.before].cut(whole), chunks[change.after].cut(whole)
         z0, y0, x0, z1, y1, x1 = changed_box(before, after).tolist()
         box = Roi.from_bounds((z0, y0, x0), (z1, y1, x1))
-        new = after[box.slices()].copy()
-        if not untouched:
-            old = before[box.slices()]
-            present = self._present(key).cut(box)
-            changed = old != new
-            if not np.array_equal(present[changed], old[changed]):
-                self._refuse_voxels(key, box, changed & (present != old))
-            new = np.where(changed, new, present)
-        return box.offset, new
+        return box.offset, before[box.slices()], after[box.slices()]
 
-    def _present(self, key: ChunkKey) -> Chunk:
-        place = self.storage.places([key], self.version).get(key)
-        return self.storage.load([place])[place]
-
-    def _refuse_voxels(
-        self, key: ChunkKey, box: Roi, where: np.typing.NDArray[np.bool_]
-    ) -> NoReturn:
+    def _last_writer(self, key: ChunkKey, box: Roi, where: npt.NDArray[np.bool_]) -> int:
+        """Return the operation that wrote what the voxels `where` of a box in a chunk hold now."""
         with read(self.storage.engine) as connection:
             rows = index.chunk_history(
                 connection, self.storage.volume_id, key, self.since, self.version
             )
         chunks = self.storage.load([place for _, place in rows])
         contents = [chunks[place].cut(box)[where] for _, place in rows]
-        writer = rows[0][0]
         for at in range(len(rows) - 1, 0, -1):
             if not np.array_equal(contents[at], contents[at - 1]):
-                writer = rows[at][0]
-                break
-        raise conflict_with(self.storage, writer, "some of the same voxels")
+                return rows[at][0]
+        return rows[0][0]
 
     # Edges
 

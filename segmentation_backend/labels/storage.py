@@ -89,7 +89,7 @@ class LabelStorage:
         return loaded
 
     def describe(self, operation_id: int) -> str:
-        """Return "operation 7 (merge by ann)", for messages."""
+        """Return "Operation 7 (merge by ann)", for messages."""
         o = OPERATIONS.c
         with read(self.engine) as connection:
             row = connection.execute(
@@ -101,13 +101,15 @@ class LabelStorage:
             raise NotFoundError(
                 f"There is no operation {operation_id}.", ErrorKind.OPERATION_NOT_FOUND
             )
-        return f"operation {operation_id} ({row[0]} by {row[1]})"
+        return f"Operation {operation_id} ({row[0]} by {row[1]})"
 
 
 def _factor(fine: ScaleLevel, coarse: ScaleLevel) -> Coordinate:
     z, y, x = (int(np.rint(c / f)) for f, c in zip(fine.voxel_size, coarse.voxel_size, strict=True))
-    expected = tuple(-(-s // f) for s, f in zip(fine.shape, (z, y, x), strict=True))
-    if not {z, y, x} <= {1, 2} or expected != coarse.shape:
+    halves_or_keeps = {z, y, x} <= {1, 2}
+    if not halves_or_keeps or coarse.shape != tuple(
+        -(-s // f) for s, f in zip(fine.shape, (z, y, x), strict=True)
+    ):
         raise InvalidInputError(
             f"Level {coarse.level} ({coarse.shape}) does not halve or keep each axis of level "
             f"{fine.level} ({fine.shape}); label pyramids need factors of 1 or 2.",

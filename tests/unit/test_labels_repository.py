@@ -170,8 +170,8 @@ def test_an_edit_of_an_object_changed_since_names_the_operation_and_user(
 ) -> None:
     import_boxes(repository, (0, 0, 0), (20, 60, 60), (0, 60, 60))
     stale = merge(repository.at(), [1, 2])
-    join(repository, 2, 3, user="bob")
-    with pytest.raises(ConflictError, match=r"(?i)operation 2 \(merge by bob\)") as caught:
+    join(repository, 2, 3, user="Bob B.")
+    with pytest.raises(ConflictError, match=r"Operation 2 \(merge by Bob B\.\)") as caught:
         repository.commit(stale, OperationMeta("merge", "ann"))
     assert caught.value.kind == ErrorKind.STALE_VERSION
     assert repository.head == 2
