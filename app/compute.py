@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from concurrent.futures import CancelledError
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -72,6 +75,15 @@ class DaskCompute:
     def start_worker(self) -> None:
         """Start the worker of one's own: it loads the network libraries for a few seconds."""
         if self._cluster is not None:
+            # Ctrl-C in a terminal reaches the whole group: the worker's process inherits this from
+            # the thread that makes it, and leaves stopping to the launcher.
+            # (The tracker, when it is started on the way, would undo it. It sweeps up semaphores
+            # after a process that ended at once, as ours do, and need not say so.)
+            sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+            resource_tracker.ensure_running()
+            self._cluster.loop.add_callback(
+                signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGINT}
+            )
             self._cluster.scale(1)
             self._warmed = self._client.submit(warm_up, *self._place, pure=False)
 

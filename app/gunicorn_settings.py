@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from app.config import load_config
 from app.lifeline import die_with_parent
 
-__all__ = ["on_starting", "post_fork"]
+__all__ = ["on_starting", "post_fork", "worker_exit"]
 
 _config = load_config()
 
@@ -32,3 +33,9 @@ def on_starting(_server: Any) -> None:  # noqa: ANN401  (gunicorn's own untyped 
 def post_fork(_server: Any, _worker: Any) -> None:  # noqa: ANN401
     """Tie a worker process to the master."""
     die_with_parent()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
+    """End a worker that has done its work at once: tearing numba down can take seconds."""
+    if worker.booted:
+        os._exit(0)

@@ -25,13 +25,13 @@ WEB_MB = 400
 
 
 class Server:
-    """`mitoglance serve` in processes of its own."""
+    """`mitoglance serve` (or another command) in processes of its own."""
 
-    def __init__(self, data_dir: Path, log: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "app", "serve", "--data-dir", str(data_dir)]
+    def __init__(self, data_dir: Path, log: Path, *options: str, command: str = "serve") -> None:
+        words = [sys.executable, "-m", "app", command, "--no-browser", "--data-dir", str(data_dir)]
         self.log = log
         self.process = subprocess.Popen(
-            [*command, "--workers", "2", *options],
+            [*words, "--workers", "2", *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=log.open("w"),
@@ -212,3 +212,15 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(original: Path, tmp_
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_demo_needs_nothing_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", tmp_path / "server.log", command="demo")
+    family = server.family()
+    try:
+        assert server.ask("GET", "/api/v1/volumes/demo")["version"] == 0
+    finally:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+    wait_until(lambda: gone(family))
+    assert server.log.read_text() == ""
