@@ -27,7 +27,9 @@ def open_database(url_or_path: str | Path) -> sa.Engine:
     if isinstance(url_or_path, Path) or "://" not in str(url_or_path):
         Path(url_or_path).parent.mkdir(parents=True, exist_ok=True)
         url_or_path = f"sqlite:///{url_or_path}"
-    engine = sa.create_engine(str(url_or_path))
+    # A commit holds one connection and reads on a second: the pool must outnumber the threads of a
+    # process twice, or they would wait for each other.
+    engine = sa.create_engine(str(url_or_path), pool_size=8, max_overflow=120)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -74,6 +76,11 @@ def write(engine: sa.Engine) -> Iterator[sa.Connection]:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except exc.TimeoutError as err:
+        raise ResourceError(
+            "Too many requests wait for the database; nothing was changed. Try again in a moment.",
+            ErrorKind.SOURCE_UNAVAILABLE,
+        ) from err
     except exc.OperationalError as err:
         message = str(err.orig)
         kind = ErrorKind.DISK_FULL if "full" in message else ErrorKind.SOURCE_UNAVAILABLE

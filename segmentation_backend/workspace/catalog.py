@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,13 @@ import sqlalchemy as sa
 
 from segmentation_backend.database import read, write
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
-from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, plan_levels
+from segmentation_backend.geometry import (
+    Roi,
+    ScaleLevel,
+    VoxelSize,
+    parse_coordinate,
+    plan_levels,
+)
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import FILE_SUFFIXES
 from segmentation_backend.sources.specs import CloudSettings
@@ -34,7 +40,7 @@ volumes = sa.Table(
     sa.Column("image", sa.Text, nullable=False),
     sa.Column("dataset", sa.Text),
     sa.Column("voxel_size", sa.Text),
-    sa.Column("contrast", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
     sa.Column("created", sa.Text, nullable=False),
 )
 
@@ -90,8 +96,18 @@ class Catalog:
         with read(self._engine) as connection:
             return list(connection.scalars(sa.select(volumes.c.name).order_by(volumes.c.name)))
 
-    def open(self, name: str) -> tuple[VolumeInfo, Volume]:
-        """Open a registered volume for reading."""
+    def info(self, name: str) -> VolumeInfo:
+        """Return what a volume is, as it was when registered; its image is not touched."""
+        row = self._known(name)
+        return _describe(name, row.source, json.loads(row.about))
+
+    def image(self, name: str) -> Volume:
+        """Open the image of a registered volume for reading."""
+        row = self._known(name)
+        size = parse_voxel_size(json.loads(row.voxel_size)) if row.voxel_size else None
+        return self._open_image(row.image, row.dataset, size, name)
+
+    def _known(self, name: str) -> sa.Row[Any]:
         row = self._row(name)
         if row is None:
             known = ", ".join(self.names()) or "none yet"
@@ -99,10 +115,7 @@ class Catalog:
                 f"There is no volume {name!r}; the volumes here are: {known}.",
                 ErrorKind.VOLUME_NOT_FOUND,
             )
-        size = parse_voxel_size(json.loads(row.voxel_size)) if row.voxel_size else None
-        image = self._open_image(row.image, row.dataset, size, name)
-        contrast = Contrast(**json.loads(row.contrast))
-        return _describe(name, row.source, image, contrast), image
+        return row
 
     def add(
         self,
@@ -125,7 +138,7 @@ class Catalog:
                     f"The name {name!r} belongs to {row.source}; choose another name for {source}.",
                     ErrorKind.NAME_TAKEN,
                 )
-            return self.open(name)[0]
+            return self.info(name)
         location, inside = source, dataset
         if needs_import(source):
             target = self._image_dir / f"{name}.zarr"
@@ -135,23 +148,21 @@ class Catalog:
                 )
             location, inside = str(target), None
         image = self._open_image(location, inside, voxel_size, name)
-        contrast = image.contrast()
+        about = _about(image)
         values = {
             "name": name,
             "source": source,
             "image": location,
             "dataset": inside,
             "voxel_size": json.dumps(voxel_size) if voxel_size else None,
-            "contrast": json.dumps(
-                {k: getattr(contrast, k) for k in ("mean", "std", "low", "high")}
-            ),
+            "about": json.dumps(about),
             "created": datetime.now(UTC).isoformat(),
         }
         with write(self._engine) as connection:
             known = connection.scalar(sa.select(volumes.c.name).where(volumes.c.name == name))
             if known is None:
                 connection.execute(volumes.insert().values(**values))
-        return _describe(name, source, image, contrast)
+        return _describe(name, source, about)
 
     def _row(self, name: str) -> sa.Row[Any] | None:
         with read(self._engine) as connection:
@@ -189,15 +200,32 @@ def check_name(name: str) -> None:
         )
 
 
-def _describe(name: str, source: str, image: Volume, contrast: Contrast) -> VolumeInfo:
-    finest = image.levels[0]
+def _about(image: Volume) -> dict[str, Any]:
+    """Return what is remembered of an image, so that a list of volumes opens none of them."""
+    return {
+        "dtype": str(image.dtype),
+        "levels": [level.to_json() for level in image.levels],
+        "contrast": asdict(image.contrast()),
+        "voxel_size_is_assumed": image.voxel_size_is_assumed,
+    }
+
+
+def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
+    levels = tuple(
+        ScaleLevel(
+            item["level"],
+            parse_voxel_size(item["voxel_size"]),
+            parse_coordinate(item["shape"], "shape"),
+        )
+        for item in about["levels"]
+    )
     return VolumeInfo(
         name=name,
         source=source,
-        dtype=str(image.dtype),
-        bounds=image.bounds,
-        levels=image.levels,
-        label_levels=plan_levels(finest.shape, finest.voxel_size),
-        contrast=contrast,
-        voxel_size_is_assumed=image.voxel_size_is_assumed,
+        dtype=about["dtype"],
+        bounds=Roi((0, 0, 0), levels[0].shape),
+        levels=levels,
+        label_levels=plan_levels(levels[0].shape, levels[0].voxel_size),
+        contrast=Contrast(**about["contrast"]),
+        voxel_size_is_assumed=about["voxel_size_is_assumed"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,16 @@ MAX_CUTOUT_VOXELS = 2**27
 """One answer of at most a gigabyte of ids."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Opened:
     info: VolumeInfo
-    image: Volume
     repository: LabelRepository
+    open_image: Callable[[], Volume]
+
+    @cached_property
+    def image(self) -> Volume:
+        """The image, opened when first read: a list of volumes must not wait for any of them."""
+        return self.open_image()
 
 
 class Workspace:
@@ -90,6 +96,12 @@ class Workspace:
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
+
+    def sweep_orphans(self) -> int:
+        """Delete what crashes left half written and no version names; return how many files."""
+        return sum(
+            len(self._open(name).repository.sweep_orphans()) for name in self._catalog.names()
+        )
 
     # Volumes
 
@@ -327,9 +339,11 @@ class Workspace:
         with self._lock:
             opened = self._opened.get(name)
             if opened is None:
-                info, image = self._catalog.open(name)
+                info = self._catalog.info(name)
                 repository = LabelRepository(
                     self.engine, self.data_dir / "packs" / name, name, info.label_levels
                 )
-                opened = self._opened[name] = _Opened(info, image, repository)
+                opened = self._opened[name] = _Opened(
+                    info, repository, partial(self._catalog.image, name)
+                )
             return opened
