@@ -41,7 +41,7 @@ def run_job(database_url: str | None, data_dir: str, job_id: str, attempt: int) 
 
 def warm_up(database_url: str | None, data_dir: str) -> None:
     """Do beforehand what the first job would have to wait for."""
-    _workspace(database_url, data_dir).models()
+    _workspace(database_url, data_dir).warm_up()
 
 
 @cache

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from segmentation_backend import edits
 from segmentation_backend.geometry import Roi, VoxelSize
+from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
 from segmentation_backend.models.registry import ModelSpec, find_model
-from segmentation_backend.sources.volume import Volume
+from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.planning import SegmentationPlan
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from segmentation_backend.inference.runner import Mode, Plane
 
-__all__ = ["load_network", "run_plan", "to_level_zero"]
+__all__ = ["load_network", "rehearse", "run_plan", "to_level_zero"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
@@ -89,6 +90,23 @@ def run_plan(
 
     context = EditContext(edit.user, edit.request_id, None, provenance)
     return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
+
+
+def rehearse(spec: ModelSpec, models_dir: Path) -> None:
+    """Run a model once on an empty image: libraries, weights and kernels are ready then."""
+    from segmentation_backend.inference.runner import segment_region
+
+    segment_region(
+        lambda roi: np.zeros(roi.shape, np.uint8),
+        Roi((0, 0, 0), (2, 128, 128)),
+        network=load_network(spec.name, models_dir),
+        spec=spec,
+        contrast=Contrast(128.0, 30.0, 0.0, 255.0),
+        plane="xy",
+        mode="stack",
+        parameters=InferenceParameters(),
+        progress=lambda share, sentence: None,
+    )
 
 
 def load_network(name: str, models_dir: Path) -> nn.Module:

@@ -332,6 +332,12 @@ class Workspace:
             plan, opened.info, opened.image, opened.repository, self.models_dir, edit, progress
         )
 
+    def warm_up(self) -> None:
+        """Load the default network and run it once on nothing, so that no user waits for that."""
+        from segmentation_backend.workspace.segmentation import rehearse
+
+        rehearse(default_model(self.models_dir), self.models_dir)
+
     def _editor(self, volume: str) -> Editor:
         return Editor(self._open(volume).repository)
 
