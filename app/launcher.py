@@ -26,7 +26,7 @@ from app.jobs import JobStore
 from app.listening import listen, shown_address
 from app.storage import create_tables
 from app.terminal import complain, say
-from segmentation_backend.errors import ErrorKind, ResourceError
+from segmentation_backend.errors import ErrorKind, ResourceError, SegmentationError
 from segmentation_backend.workspace import Workspace
 
 __all__ = ["serve"]
@@ -62,6 +62,7 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
         page = prepare(workspace)
         parts.wait_until_ready()
         say(f"Mitoglance is ready at {address}")
+        threading.Thread(target=_sweep, args=(workspace,), daemon=True).start()
         if config.browser and has_display():
             threading.Thread(target=webbrowser.open, args=(_local(config) + page,)).start()
         with suppress(SystemExit):
@@ -71,6 +72,13 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
         _ignore_signals()
         parts.stop()
         workspace.close()
+
+
+def _sweep(workspace: Workspace) -> None:
+    try:
+        workspace.sweep_orphans()
+    except SegmentationError as err:
+        complain(f"Left-overs of a crash were not swept: {err.message}")
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

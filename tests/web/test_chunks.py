@@ -1,5 +1,6 @@
 """What the viewer draws: image, labels and previews as chunks, and how browsers keep them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,22 @@ def test_a_chunk_that_cannot_be_read_is_never_shown_as_empty(
     wanted = address(client, "/image/cell")
     monkeypatch.setattr(Volume, "read", fail)
     expect_error(client.get(wanted), 503, "source-unavailable")
+
+
+def test_a_volume_whose_image_was_moved_away_keeps_its_labels(
+    config: Config, tmp_path: Path
+) -> None:
+    source = tmp_path / "moved.zarr"
+    first = create_app(config).test_client()
+    shutil.copytree(next((config.data_dir / "images").glob("*.zarr")), source)
+    body = {"name": "moved", "image": str(source)}
+    assert first.post("/api/v1/volumes", json=body).status_code == 201
+    wanted = address(first, "/image/moved")
+    shutil.rmtree(source)
+    later = create_app(config).test_client()
+    for path in ("/", "/api/v1/volumes", "/metrics", "/d/moved", "/labels/moved/info"):
+        assert later.get(path).status_code < 400
+    expect_error(later.get(wanted), 503, "source-unavailable")
 
 
 def test_two_applications_on_one_data_directory_agree(app: Flask, config: Config) -> None:
