@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from segmentation_backend import database
 from segmentation_backend.database import read, write
 
 __all__ = ["METADATA", "create_tables", "instance_id", "utc_now"]
@@ -14,16 +15,10 @@ __all__ = ["METADATA", "create_tables", "instance_id", "utc_now"]
 METADATA = sa.MetaData()
 """Every table that the web owns is declared on this."""
 
-_LOCK_NUMBER = 0x6D69746F
-"""Any number, the same in every process: PostgreSQL's name for the table-making lock."""
-
 
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables that are missing; several processes may do so at once."""
-    with write(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
-        METADATA.create_all(connection)
+    database.create_tables(engine, METADATA)
 
 
 def utc_now() -> str:

@@ -1,18 +1,21 @@
-"""One place that knows how to open the metadata database safely (SQLite by default, PostgreSQL by URL)."""
+"""How to open the metadata database safely: SQLite by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from segmentation_backend.errors import ErrorKind, ResourceError
 
-__all__ = ["open_database", "read", "write"]
+__all__ = ["create_tables", "open_database", "read", "write"]
+
+_LOCK_NUMBER = 0x6D69746F
+"""Any number, the same in every process: PostgreSQL's name for the table-making lock."""
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process's transaction before it gives up."""
@@ -36,7 +39,19 @@ def open_database(url_or_path: str | Path) -> sa.Engine:
     return engine
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Make the tables that are missing; several processes may do so at once."""
+    with read(engine) as connection:
+        present = set(sa.inspect(connection).get_table_names())
+    if present.issuperset(metadata.tables):
+        return
+    with write(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+        metadata.create_all(connection)
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver's own transaction handling would begin too late; `_begin_sqlite` does it.
     connection.isolation_level = None
     cursor = connection.cursor()

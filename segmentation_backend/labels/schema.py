@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from segmentation_backend.database import read, write
+from segmentation_backend import database
 
 __all__ = ["CHUNKS", "EDGES", "OPERATIONS", "ROOTS", "SUPERVOXELS", "VOLUMES", "create_tables"]
 
@@ -116,8 +116,4 @@ ROOTS = sa.Table(
 
 def create_tables(engine: sa.Engine) -> None:
     """Create the tables that are missing; safe when several processes start at once."""
-    with read(engine) as connection:
-        if sa.inspect(connection).has_table(ROOTS.name):
-            return
-    with write(engine) as connection:
-        _METADATA.create_all(connection)
+    database.create_tables(engine, _METADATA)

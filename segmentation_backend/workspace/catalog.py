@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from segmentation_backend.database import read, write
+from segmentation_backend.database import create_tables, read, write
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import (
     Roi,
@@ -89,7 +89,7 @@ class Catalog:
         self._engine = engine
         self._image_dir = image_dir
         self._cloud = cloud
-        metadata.create_all(engine)
+        create_tables(engine, metadata)
 
     def names(self) -> list[str]:
         """Return the names of all volumes, sorted."""
