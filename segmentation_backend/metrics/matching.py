@@ -56,8 +56,8 @@ def foreground_iou(
     """Return the intersection over union of everything not 0, outside of `ignore`."""
     _check_shapes(pred, truth, ignore)
     known = np.ones(truth.shape, bool) if ignore is None else ignore == 0
-    both = np.count_nonzero((pred != 0) & (truth != 0) & known)
-    either = np.count_nonzero(((pred != 0) | (truth != 0)) & known)
+    both = int(np.count_nonzero((pred != 0) & (truth != 0) & known))
+    either = int(np.count_nonzero(((pred != 0) | (truth != 0)) & known))
     return both / either if either else 1.0
 
 

@@ -80,7 +80,7 @@ _EMBEDDED = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_small.pt",
-    sha256="f56ef078c74ddb7e5ebe7f11de7e9252c1b5cecbbf77dc6a90d9dc893eb7bf54",
+    sha256="eff6e79639228db91ccbd0f1e0c54c231e883ad2c393ef9ac7fff9c40ce1cfa2",
 )
 
 _ZENODO = "https://zenodo.org/record/6861565/files/{}?download=1"

@@ -44,9 +44,12 @@ def write_network(path: Path, network: MitoNet, config: MitoNetConfig) -> None:
         name: value.half() if value.is_floating_point() else value.clone()
         for name, value in network.state_dict().items()
     }
-    part = path.with_suffix(".part")
     contiguous = {name: value.contiguous() for name, value in state.items()}
-    torch.save({"format": _FORMAT, "config": asdict(config), "state": contiguous}, part)
+    # Saved to a path, the file would hold its own name, and equal weights have unequal hashes.
+    content = io.BytesIO()
+    torch.save({"format": _FORMAT, "config": asdict(config), "state": contiguous}, content)
+    part = path.with_suffix(".part")
+    part.write_bytes(content.getvalue())
     part.replace(path)
 
 

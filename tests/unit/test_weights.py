@@ -100,6 +100,14 @@ def test_written_weights_are_read_again(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"mine.pt", "mine.pt.sha256"}
 
 
+def test_equal_weights_have_equal_hashes_whatever_the_files_name(tmp_path):
+    torch.manual_seed(0)
+    network = MitoNet(TINY)
+    for name in ("one.pt", "another.pt"):
+        weights.write_network(tmp_path / name, network, TINY)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["broken.pt", "broken.pth"])
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])
 def test_corrupt_weights_are_refused_with_the_way_out(name, content, tmp_path):
