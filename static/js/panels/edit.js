@@ -125,6 +125,7 @@ export function mountEdit(root, context) {
     const problem = draft.add(side, { position, id });
     if (problem) notify(problem, { key: "split" });
     renderSplit();
+    details.scrollIntoView({ block: "nearest" });
   }
 
   const preview = () => editing(async () => {
