@@ -121,6 +121,9 @@ def _local_cluster(config: Config) -> Any:  # noqa: ANN401  (untyped in Dask)
             **_MALLOC,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
+            # Threads that wait by spinning would slow down the web beside them, and each other.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
         },
         # Loaded while the worker starts, so that the first job need not wait for torch.
         "distributed.worker.preload": ["segmentation_backend.inference.runner"],

@@ -118,9 +118,12 @@ def load_network(name: str, models_dir: Path) -> nn.Module:
 
 @lru_cache(maxsize=2)
 def _cached_network(name: str, models_dir: Path, _changed: int) -> nn.Module:
+    import torch
+
     from segmentation_backend.models.weights import load
 
-    return load(find_model(name, models_dir), models_dir)
+    network = load(find_model(name, models_dir), models_dir)
+    return network.to("cuda") if torch.cuda.is_available() else network
 
 
 def _weights_digest(spec: ModelSpec, models_dir: Path) -> str:
