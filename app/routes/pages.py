@@ -12,7 +12,7 @@ from app.boot import session_document
 from app.identity import current_user
 from app.services import services
 from app.sessions import Session
-from app.viewer import initial_state
+from app.viewer import initial_state, show_version
 
 __all__ = ["blueprint"]
 
@@ -31,14 +31,17 @@ def start() -> ResponseReturnValue:
 
 @blueprint.get("/d/<name>")
 def open_volume(name: str) -> ResponseReturnValue:
-    """Lead to the caller's page of a volume: the one they left, or a new one."""
+    """Lead to a new page of a volume, at the place that the caller last looked at."""
     parts = services()
     info = parts.workspace.volume(name)
     cookie = f"mitoglance_session_{name}"
-    session = parts.sessions.find(request.cookies.get(cookie))
-    if session is None or session.volume != name or session.read_only:
-        user = current_user(request, parts.config)
-        session = parts.sessions.create(name, user, initial_state(info, None))
+    # A session of its own for each tab: two that shared one would move each other's camera.
+    last = parts.sessions.find(request.cookies.get(cookie))
+    if last is None or last.volume != name:
+        state = initial_state(info, None)
+    else:
+        state = show_version(json.loads(last.view_state), name, None)
+    session = parts.sessions.create(name, current_user(request, parts.config), state)
     response = _lead_to(session)
     response.set_cookie(cookie, session.token, max_age=_COOKIE_AGE_S, httponly=True, samesite="Lax")
     return response

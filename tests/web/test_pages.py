@@ -27,25 +27,53 @@ def test_the_start_page_shows_the_volumes(client: FlaskClient) -> None:
     assert "mitoglance open" in page
 
 
-def test_a_volume_leads_to_a_page_and_back_to_the_same_one(app: Flask) -> None:
+def state_of(browser: FlaskClient, location: str) -> dict[str, Any]:
+    token = location.strip("/").split("/")[-1]
+    messages = browser.get(f"/events/{token}?c=t&gc=&gs=&poll=1").get_json()["messages"]
+    (state,) = [m for m in messages if m["k"] == "s"]
+    return dict(state)
+
+
+def move(browser: FlaskClient, location: str, position: list[float]) -> None:
+    token = location.strip("/").split("/")[-1]
+    state = state_of(browser, location)
+    moved = {**state["s"], "position": position}
+    body = {"s": moved, "g": 1, "pg": state["g"], "c": "t"}
+    assert browser.post(f"/state/{token}", data=json.dumps(body)).status_code == 200
+
+
+def test_a_volume_leads_to_a_page_of_its_own_at_the_place_last_looked_at(app: Flask) -> None:
     browser = app.test_client()
     first = browser.get("/d/cell")
     assert first.status_code == 302
+    move(browser, first.headers["Location"], [3, 4, 5])
     again = browser.get("/d/cell")
-    assert again.headers["Location"] == first.headers["Location"]
-    stranger = app.test_client().get("/d/cell")
-    assert stranger.headers["Location"] != first.headers["Location"]
+    assert again.headers["Location"] != first.headers["Location"]
+    assert state_of(browser, again.headers["Location"])["s"]["position"] == [3, 4, 5]
+    stranger = app.test_client()
+    elsewhere = stranger.get("/d/cell").headers["Location"]
+    assert state_of(stranger, elsewhere)["s"]["position"] != [3, 4, 5]
     cookie = first.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
 
 
-def test_a_page_left_at_an_old_version_is_not_come_back_to(app: Flask) -> None:
+def test_two_tabs_of_one_user_do_not_move_each_other(app: Flask) -> None:
+    browser = app.test_client()
+    one, two = (browser.get("/d/cell").headers["Location"] for _ in range(2))
+    move(browser, one, [7, 7, 7])
+    assert state_of(browser, two)["s"]["position"] != [7, 7, 7]
+
+
+def test_a_page_left_at_an_old_version_is_come_back_to_at_the_newest(app: Flask) -> None:
     browser = app.test_client()
     location = browser.get("/d/cell").headers["Location"]
     token = location.strip("/").split("/")[-1]
     Api(browser).post(f"/api/v1/sessions/{token}/version", {"version": 0})
-    assert browser.get("/d/cell").headers["Location"] != location
+    again = browser.get("/d/cell").headers["Location"]
+    assert not boot(browser, again)["read_only"]
+    sources = json.dumps(state_of(browser, again)["s"]["layers"])
+    assert "@0" not in sources
 
 
 def test_a_page_knows_all_it_needs(client: FlaskClient) -> None:
