@@ -67,6 +67,23 @@ def labelled(workspace: Workspace) -> Workspace:
     return workspace
 
 
+def segment_with(workspace: Workspace, model: str) -> None:
+    plan = workspace.plan_segmentation("cell", Roi((0, 0, 0), (1, 80, 96)), model=model)
+    workspace.segment(plan, ANA)
+
+
+def with_corrupt_weights(workspace: Workspace) -> None:
+    (workspace.models_dir / "broken.pt").write_bytes(b"these are not weights")
+    segment_with(workspace, "broken")
+
+
+def with_changed_weights(workspace: Workspace) -> None:
+    path = workspace.models_dir / "mine.pt"
+    path.write_bytes(b"what it is now")
+    path.with_name("mine.pt.sha256").write_text(f"{'0' * 64}  mine.pt\n")
+    segment_with(workspace, "mine")
+
+
 def snapshot(workspace: Workspace) -> tuple[int, bytes]:
     labels = workspace.cutout("cell", WHOLE)
     return workspace.head("cell"), labels.tobytes()
@@ -226,6 +243,11 @@ REFUSED: dict[str, tuple[Call, ErrorKind]] = {
     "an unknown model": (
         lambda w: w.plan_segmentation("cell", Roi((0, 0, 0), (1, 9, 9)), model="MitoNet_v9"),
         ErrorKind.MODEL_NOT_FOUND,
+    ),
+    "corrupt weights": (with_corrupt_weights, ErrorKind.WEIGHTS_UNREADABLE),
+    "weights that are not what they were": (
+        with_changed_weights,
+        ErrorKind.WEIGHTS_CHECKSUM_MISMATCH,
     ),
     "an unknown parameter": (
         lambda w: w.plan_segmentation(
