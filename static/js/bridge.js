@@ -30,6 +30,24 @@ export const nextFrame = () =>
     setTimeout(resolve, 300);
   });
 
+/**
+ * Keep the viewer alive when a state comes in while the pointer is over it.
+ *
+ * Restoring a state makes new layers; a listener of an old one then asks for what the pointer is
+ * over in a layer that is gone, and the new layers stay empty (release 2.41.2). So the pointer is
+ * taken away first; it is back with its next move.
+ *
+ * @param {NgViewer} viewer
+ */
+function restoreWithoutPointer({ state, mouseState }) {
+  if (Object.hasOwn(state, "restoreState")) return;
+  const real = state.restoreState.bind(state);
+  state.restoreState = (value) => {
+    mouseState.setActive(false);
+    real(value);
+  };
+}
+
 export class Bridge {
   /** @param {NgViewer} viewer @param {string} labelLayer name of the label layer */
   constructor(viewer, labelLayer) {
@@ -47,6 +65,7 @@ export class Bridge {
     this.refreshAgain = false;
     viewer.layerManager.layersChanged.add(() => this.bindLayer());
     viewer.element.addEventListener("pointermove", (event) => this.noteHover(event), true);
+    restoreWithoutPointer(viewer);
     this.bindLayer();
   }
 

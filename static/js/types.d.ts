@@ -266,7 +266,7 @@ export interface NgPanel {
 
 export interface NgViewer {
   element: HTMLElement;
-  state: { toJSON(): unknown; changed: NgSignal };
+  state: { toJSON(): unknown; restoreState(value: unknown): void; changed: NgSignal };
   coordinateSpace: { value: { names: readonly string[] } };
   position: { value: ArrayLike<number>; changed: NgSignal };
   navigationState: { changed: NgSignal };
@@ -274,6 +274,7 @@ export interface NgViewer {
     active: boolean;
     position: ArrayLike<number>;
     updateUnconditionally(): boolean;
+    setActive(active: boolean): void;
   };
   layerManager: NgLayerManager;
   layerSpecification: { restoreState(layers: unknown[]): void };

@@ -235,3 +235,16 @@ def test_a_layer_comes_and_goes_and_leaves_the_others_alone(opened: Page) -> Non
     assert opened.evaluate("viewer.layerManager.getLayerByName('mitochondria').layer === kept")
     opened.evaluate("testBridge.removeLayer('points')")
     assert view_state(opened)["layers"] == before
+
+
+def test_a_state_that_comes_in_under_the_pointer_leaves_the_viewer_alive(
+    opened: Page, labelled: Server
+) -> None:
+    voxel = next(iter(middles(labelled, 48).values()))
+    point_at(opened, voxel)
+    assert opened.evaluate("viewer.mouseState.active")
+    opened.evaluate("viewer.state.restoreState(viewer.state.toJSON())")
+    wait_for(opened, "viewer.isReady()")
+    layers = "[...viewer.layerManager.managedLayers].every(({ layer }) => layer !== null)"
+    assert opened.evaluate(layers)
+    assert is_coloured(colour_at(opened, voxel))
