@@ -13,10 +13,22 @@ from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
 from segmentation_backend.workspace import EncodedChunk
 
-__all__ = ["CHUNK", "answer_chunk", "answer_info", "chunk_index", "parse_chunk", "volume_info"]
+__all__ = [
+    "CHUNK",
+    "LABEL_CHUNK",
+    "answer_chunk",
+    "answer_info",
+    "level_of",
+    "parse_chunk",
+    "volume_info",
+]
 
-CHUNK = 64
-"""The side of every chunk we serve, in voxels."""
+CHUNK: Coordinate = (64, 64, 64)
+"""The chunks of images and previews, voxels z, y, x."""
+
+LABEL_CHUNK: Coordinate = (64, 128, 128)
+"""The chunks of labels. They compress to a few kB, and a page reads all that are on screen again
+after each edit: the time is that of the number of requests, so each brings four stored chunks."""
 
 _NAME = re.compile(r"(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})")
 
@@ -28,6 +40,7 @@ def volume_info(
     key_stem: str,
     encoding: str,
     offset: Coordinate = (0, 0, 0),
+    chunk: Coordinate = CHUNK,
 ) -> dict[str, Any]:
     """Return an `info` document; the key of each scale is `<key_stem>/<level>`.
 
@@ -45,7 +58,7 @@ def volume_info(
                 "size": list(level.shape[::-1]),
                 "resolution": list(level.voxel_size[::-1]),
                 "voxel_offset": list(offset[::-1]),
-                "chunk_sizes": [[CHUNK, CHUNK, CHUNK]],
+                "chunk_sizes": [list(chunk[::-1])],
                 "encoding": encoding,
                 **(extra if encoding == "compressed_segmentation" else {}),
             }
@@ -54,7 +67,7 @@ def volume_info(
     }
 
 
-def parse_chunk(name: str, whole: Roi) -> Roi:
+def parse_chunk(name: str, whole: Roi, chunk: Coordinate = CHUNK) -> Roi:
     """Return the region (z, y, x) of a chunk `x0-x1_y0-y1_z0-z1` of the grid over `whole`.
 
     Any other name, or a chunk outside, is a NotFoundError: there is nothing at that address.
@@ -64,22 +77,16 @@ def parse_chunk(name: str, whole: Roi) -> Roi:
         x0, x1, y0, y1, z0, z1 = map(int, match.groups())
         begin = (z0, y0, x0)
         if whole.contains(begin) and all(
-            (b - o) % CHUNK == 0 for b, o in zip(begin, whole.offset, strict=True)
+            (b - o) % side == 0 for b, o, side in zip(begin, whole.offset, chunk, strict=True)
         ):
-            chunk = Roi(begin, (CHUNK, CHUNK, CHUNK)).intersect(whole)
-            if chunk.end == (z1, y1, x1):
-                return chunk
+            region = Roi(begin, chunk).intersect(whole)
+            if region.end == (z1, y1, x1):
+                return region
     raise NotFoundError(
         f"{name[:100]!r} is not a chunk of this volume; chunks are x0-x1_y0-y1_z0-z1 on a grid of "
-        f"{CHUNK} voxels.",
+        f"{chunk[2]} x {chunk[1]} x {chunk[0]} voxels.",
         ErrorKind.ROUTE_NOT_FOUND,
     )
-
-
-def chunk_index(chunk: Roi) -> Coordinate:
-    """Return a chunk's place in the grid, z, y, x."""
-    z, y, x = (offset // CHUNK for offset in chunk.offset)
-    return (z, y, x)
 
 
 def level_of(levels: Sequence[ScaleLevel], number: int) -> ScaleLevel:

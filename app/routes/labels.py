@@ -6,9 +6,9 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from app.precomputed import (
+    LABEL_CHUNK,
     answer_chunk,
     answer_info,
-    chunk_index,
     level_of,
     parse_chunk,
     volume_info,
@@ -38,6 +38,7 @@ def info(source: str) -> ResponseReturnValue:
             volume.label_levels,
             parts.instance,
             encoding="compressed_segmentation",
+            chunk=LABEL_CHUNK,
         )
     )
 
@@ -48,9 +49,9 @@ def label_chunk(source: str, instance: str, level: int, chunk: str) -> ResponseR
     parts = services()
     name, version = _named(source)
     scale = level_of(parts.workspace.volume(name).label_levels, level)
-    roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape))
+    roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape), LABEL_CHUNK)
     check_instance(instance)
-    encoded = parts.workspace.label_chunk(name, version, level, chunk_index(roi))
+    encoded = parts.workspace.label_chunk(name, version, level, roi)
     return answer_chunk(encoded, parts.instance, is_immutable=version is not None)
 
 

@@ -110,10 +110,16 @@ class LabelView:
         "Only if" holds for edits; an undo of voxels may give an old content an old or a new name.
         """
         key = self._key(level, position)
-        place = self.storage.places([key], self.version).get(key)
+        return self.etag(chunk_roi(key, self.storage.level(level)), level)
+
+    def etag(self, roi: Roi, level: int = 0) -> str:
+        """Return a name of what the chunks over a region hold; see `chunk_etag`."""
+        self.storage.check_roi(roi, level)
         digest = hashlib.blake2b(digest_size=16)
-        if place is not None:
-            digest.update(f"{place.pack}/{place.start}".encode())
+        places = self.storage.places(list(keys_over(roi, level)), self.version)
+        for key in sorted(places):
+            place = places[key]
+            digest.update(f"{key}{place.pack}/{place.start}".encode())
             digest.update(self.to_roots(self.storage.chunks.distinct(place)).tobytes())
         return digest.hexdigest()
 

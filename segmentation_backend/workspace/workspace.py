@@ -150,22 +150,15 @@ class Workspace:
         """Return image voxels (z, y, x) of a level."""
         return self._open(volume).image.read(roi, level)
 
-    def label_chunk(
-        self, volume: str, version: int | None, level: int, index: Coordinate
-    ) -> EncodedChunk:
-        """Return one 64³ chunk of root ids, encoded for Neuroglancer when its bytes are asked."""
-        opened = self._open(volume)
-        view = opened.repository.at(version)
-        shape = opened.info.label_levels[level].shape
+    def label_chunk(self, volume: str, version: int | None, level: int, roi: Roi) -> EncodedChunk:
+        """Return the root ids of a region, encoded for Neuroglancer when its bytes are asked."""
+        view = self.at(volume, version)
 
         def data() -> bytes:
-            roots = view.chunk(level, index)
-            if roots is not None:
-                return encode_labels(roots)
-            z, y, x = (min(64, s - 64 * i) for s, i in zip(shape, index, strict=True))
-            return encode_nothing((z, y, x))
+            roots = view.read(roi, level)
+            return encode_labels(roots) if roots.any() else encode_nothing(roi.shape)
 
-        return EncodedChunk(view.chunk_etag(level, index), data)
+        return EncodedChunk(view.etag(roi, level), data)
 
     def cutout(
         self,

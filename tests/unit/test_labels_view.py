@@ -147,3 +147,15 @@ def test_reads_work_when_the_cache_holds_nothing(tmp_path: Path, editor: Editor)
     view = cold.at()
     assert np.array_equal(view.read(view.bounds), editor.voxels())
     assert view.chunk_etag(0, (0, 0, 0)) == etags(editor)[0, 0, 0, 0]
+
+
+def test_the_name_of_a_region_changes_only_with_the_chunks_it_spans(editor: Editor) -> None:
+    near, far = Roi((0, 0, 0), (40, 64, 64)), Roi((0, 64, 0), (40, 64, 64))
+    both = near.union(far)
+    view = editor.repository.at()
+    before = [view.etag(roi) for roi in (near, far, both)]
+    assert len(set(before)) == 3
+    editor.merge(1, 2)
+    view = editor.repository.at()
+    after = [view.etag(roi) for roi in (near, far, both)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True, False]

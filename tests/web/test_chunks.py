@@ -18,8 +18,9 @@ from segmentation_backend.errors import ErrorKind, ResourceError
 from segmentation_backend.sources.volume import Volume
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-CORNER = "0-64_0-64_0-20"
-"""x, y, z of the first chunk of the 20 x 80 x 96 volume."""
+CORNER = "0-96_0-80_0-20"
+"""x, y, z of the one label chunk of the 20 x 80 x 96 volume."""
+IMAGE_CORNER = "0-64_0-64_0-20"
 
 
 def scale(client: FlaskClient, source: str, level: int = 0) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def address(client: FlaskClient, source: str, chunk: str = CORNER, level: int = 
 
 def decoded(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Return ids (z, y, x) from Neuroglancer's form, whose axes are x, y, z, channel."""
+    assert data[:4] == b"\x01\x00\x00\x00", data[:200]  # one channel: else it crashes the decoder
     ids = compressed_segmentation.decompress(
         data, (*shape[::-1], 1), dtype=np.uint64, block_size=(8, 8, 8), order="F"
     )
@@ -80,19 +82,16 @@ def test_the_labels_are_described_as_compressed_segmentation(client: FlaskClient
 
 def test_a_label_chunk_holds_root_ids(api: Api) -> None:
     live = address(api.client, "/labels/cell")
-    np.testing.assert_array_equal(
-        decoded(api.client.get(live).data, (20, 64, 64)), api.labels()[:, :64, :64]
-    )
+    np.testing.assert_array_equal(decoded(api.client.get(live).data, (20, 80, 96)), api.labels())
     api.post(f"{V}/merge", {"ids": ["1", "2"]})
-    merged = decoded(api.client.get(live).data, (20, 64, 64))
+    merged = decoded(api.client.get(live).data, (20, 80, 96))
     assert (merged[10, 10, 10], merged[10, 10, 50]) == (1, 1)
-    np.testing.assert_array_equal(merged, api.labels()[:, :64, :64])
+    np.testing.assert_array_equal(merged, api.labels())
 
 
 def test_a_live_chunk_is_asked_for_again_and_mostly_unchanged(api: Api) -> None:
     live = address(api.client, "/labels/cell")
-    far = address(api.client, "/labels/cell", "64-96_64-80_0-20")
-    first, far_first = api.client.get(live), api.client.get(far)
+    first = api.client.get(live)
     assert first.headers["Cache-Control"] == "no-cache"
     headers = {"If-None-Match": first.headers["ETag"]}
     unchanged = api.client.get(live, headers=headers)
@@ -100,8 +99,6 @@ def test_a_live_chunk_is_asked_for_again_and_mostly_unchanged(api: Api) -> None:
     assert unchanged.headers["ETag"] == first.headers["ETag"]
     api.post(f"{V}/merge", {"ids": ["1", "2"]})
     assert api.client.get(live, headers=headers).status_code == 200
-    far_headers = {"If-None-Match": far_first.headers["ETag"]}
-    assert api.client.get(far, headers=far_headers).status_code == 304
     api.post(f"{V}/undo", {})
     assert api.client.get(live).data == first.data
 
@@ -115,7 +112,7 @@ def test_a_pinned_version_is_kept_for_ever_and_never_changes(api: Api) -> None:
     now = api.client.get(address(api.client, "/labels/cell@2")).data
     assert now != first.data
     empty = api.client.get(address(api.client, "/labels/cell@0"))
-    assert not decoded(empty.data, (20, 64, 64)).any()
+    assert not decoded(empty.data, (20, 80, 96)).any()
 
 
 def test_a_preview_shows_the_parts_where_the_object_is(api: Api) -> None:
@@ -138,6 +135,7 @@ def test_a_preview_shows_the_parts_where_the_object_is(api: Api) -> None:
 @pytest.mark.parametrize(
     "chunk",
     [
+        "0-96_0-80_20-40",
         "96-160_0-64_0-20",
         "0-64_0-64_64-128",
         "0-64_0-64_0-64",
@@ -188,7 +186,7 @@ def test_a_chunk_that_cannot_be_read_is_never_shown_as_empty(
     def fail(*_: object) -> None:
         raise ResourceError("The network is away.", ErrorKind.SOURCE_UNAVAILABLE)
 
-    wanted = address(client, "/image/cell")
+    wanted = address(client, "/image/cell", IMAGE_CORNER)
     monkeypatch.setattr(Volume, "read", fail)
     expect_error(client.get(wanted), 503, "source-unavailable")
 
@@ -201,7 +199,7 @@ def test_a_volume_whose_image_was_moved_away_keeps_its_labels(
     shutil.copytree(next((config.data_dir / "images").glob("*.zarr")), source)
     body = {"name": "moved", "image": str(source)}
     assert first.post("/api/v1/volumes", json=body).status_code == 201
-    wanted = address(first, "/image/moved")
+    wanted = address(first, "/image/moved", IMAGE_CORNER)
     shutil.rmtree(source)
     later = create_app(config).test_client()
     for path in ("/", "/api/v1/volumes", "/metrics", "/d/moved", "/labels/moved/info"):
@@ -218,7 +216,7 @@ def test_two_applications_on_one_data_directory_agree(app: Flask, config: Config
     assert two.labels()[10, 10, 50] == 1
     after = two.client.get(live, headers={"If-None-Match": before.headers["ETag"]})
     assert after.status_code == 200
-    assert decoded(after.data, (20, 64, 64))[10, 10, 50] == 1
+    assert decoded(after.data, (20, 80, 96))[10, 10, 50] == 1
     two.post(f"{V}/undo", {})
     assert one.labels()[10, 10, 50] == 2
     token = one.new_session()

@@ -10,6 +10,8 @@ import { button, h, icon } from "../dom.js";
  */
 
 const JOB_POLL_MS = 150;
+const FIRST_JOB_POLL_MS = 60;
+const FIRST_MS = 1500;
 const REGION_DELAY_MS = 250;
 const MEASURE = "mitoglance:segment";
 
@@ -134,12 +136,14 @@ export function mountSegment(root, context) {
   /** @param {string} id follow a job to its end and show its labels */
   async function follow(id) {
     running = id;
+    const began = Date.now();
     try {
       let job = await api.job(id);
       while (job.state === "queued" || job.state === "running") {
         const waiting = job.state === "queued" ? "Waiting for the worker" : "Segmenting";
         status.show(job.message || waiting, { progress: job.progress });
-        await pause(JOB_POLL_MS);
+        // A slice takes less than a second, and a tenth of that would be seen.
+        await pause(Date.now() - began < FIRST_MS ? FIRST_JOB_POLL_MS : JOB_POLL_MS);
         job = await api.job(id);
       }
       await finish(job);
