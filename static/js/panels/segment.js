@@ -12,6 +12,7 @@ import { button, h, icon } from "../dom.js";
 const JOB_POLL_MS = 150;
 const FIRST_JOB_POLL_MS = 60;
 const FIRST_MS = 1500;
+const QUIET_MS = 500;
 const REGION_DELAY_MS = 250;
 const MEASURE = "mitoglance:segment";
 
@@ -123,7 +124,7 @@ export function mountSegment(root, context) {
     performance.clearMarks(MEASURE);
     performance.mark(MEASURE);
     isAsking = true;
-    status.show("Starting …", { progress: 0 });
+    status.show("Segmenting …", { progress: 0 });
     try {
       await follow(await api.segment(bridge.view(), mode, model.value));
     } catch (error) {
@@ -141,9 +142,11 @@ export function mountSegment(root, context) {
       let job = await api.job(id);
       while (job.state === "queued" || job.state === "running") {
         const waiting = job.state === "queued" ? "Waiting for the worker" : "Segmenting";
-        status.show(job.message || waiting, { progress: job.progress });
+        const age = Date.now() - began;
+        // The steps of a short job would only flicker, and each costs a frame of the whole page.
+        if (age > QUIET_MS) status.show(job.message || waiting, { progress: job.progress });
         // A slice takes less than a second, and a tenth of that would be seen.
-        await pause(Date.now() - began < FIRST_MS ? FIRST_JOB_POLL_MS : JOB_POLL_MS);
+        await pause(age < FIRST_MS ? FIRST_JOB_POLL_MS : JOB_POLL_MS);
         job = await api.job(id);
       }
       await finish(job);
@@ -156,7 +159,6 @@ export function mountSegment(root, context) {
   async function finish({ state, message, error, operation_id }) {
     if (state === "cancelled") return status.show("Cancelled. Nothing was changed.");
     if (state !== "done") throw new ApiError(error?.message ?? message, error?.kind ?? state, 500);
-    status.show("Drawing …", { progress: 1 });
     await live.sync();
     if (performance.getEntriesByName(MEASURE, "mark").length > 0) performance.measure(MEASURE, MEASURE);
     const operation = store.state.operations.find((done) => done.operation_id === operation_id);
