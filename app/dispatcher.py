@@ -15,7 +15,7 @@ from segmentation_backend.errors import ResourceError
 
 __all__ = ["Compute", "Dispatcher", "Outcome"]
 
-POLL_S = 0.025
+POLL_S = 0.04
 BEAT_S = 2.0
 
 _log = logging.getLogger(__name__)
