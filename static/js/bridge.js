@@ -6,7 +6,7 @@
  */
 
 import { Links } from "./links.js";
-import { holdChunks } from "./refresh.js";
+import { holdChunks, holdDrawing } from "./refresh.js";
 
 /**
  * @typedef {import("./types.js").Id} Id
@@ -19,6 +19,7 @@ import { holdChunks } from "./refresh.js";
  */
 
 const READY_TIMEOUT_MS = 60000;
+const QUIET_MS = 250;
 
 /** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -301,10 +302,12 @@ export class Bridge {
   async refreshOnce() {
     const held = this.labelSources().map(holdChunks);
     const end = Date.now() + READY_TIMEOUT_MS;
+    const drawAgain = holdDrawing(this.viewer, QUIET_MS);
     // The viewer itself fetches the finest scale first.
     for (const hold of held) hold.source.invalidateCache();
     const views = this.slicePanels().map(({ sliceView }) => sliceView);
     while (Date.now() < end && !held.every((hold) => hold.isFresh(views))) await pause(15);
+    drawAgain();
     await nextFrame();
     for (const hold of held) hold.release();
   }

@@ -63,6 +63,29 @@ class Hold {
   }
 }
 
+/**
+ * Draw nothing for a moment: between the first new chunk and the last one, frames would show a mix,
+ * and each takes time from reading the rest. Ends by itself, and as soon as somebody moves the view.
+ *
+ * @param {import("./types.js").NgViewer} viewer
+ * @param {number} longest ms
+ * @returns {() => void} ends it
+ */
+export function holdDrawing({ display, navigationState }, longest) {
+  if (Object.hasOwn(display, "draw")) return () => {};
+  const end = () => {
+    if (!Object.hasOwn(display, "draw")) return;
+    Reflect.deleteProperty(display, "draw");
+    clearTimeout(timer);
+    stopWatching();
+    display.scheduleRedraw();
+  };
+  const timer = setTimeout(end, longest);
+  const stopWatching = navigationState.changed.add(end);
+  display.draw = () => {};
+  return end;
+}
+
 /** @param {NgChunkSource} source */
 export function holdChunks(source) {
   return new Hold(source);

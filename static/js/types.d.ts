@@ -279,7 +279,7 @@ export interface NgViewer {
   layerManager: NgLayerManager;
   layerSpecification: { restoreState(layers: unknown[]): void };
   chunkManager: { memoize: { map: Map<string, unknown> } };
-  display: { panels: Set<NgPanel>; draw(): void };
+  display: { panels: Set<NgPanel>; draw(): void; scheduleRedraw(): void };
   isReady(): boolean;
 }
 
