@@ -56,7 +56,13 @@ export class Bridge {
     this.labelLayer = labelLayer;
     /** @type {NgSegmentation | null} */
     this.layer = null;
-    this.links = new Links(() => this.linker());
+    /** Ends the moment in which nothing is drawn, see `refreshOnce`. */
+    this.drawAgain = () => {};
+    this.links = new Links(() => {
+      // A merge is seen in the next frame, also while labels are being read.
+      this.drawAgain();
+      return this.linker();
+    });
     /** @type {Set<() => void>} */
     this.selectionListeners = new Set();
     /** @type {Element | null} */
@@ -302,12 +308,12 @@ export class Bridge {
   async refreshOnce() {
     const held = this.labelSources().map(holdChunks);
     const end = Date.now() + READY_TIMEOUT_MS;
-    const drawAgain = holdDrawing(this.viewer, QUIET_MS);
+    this.drawAgain = holdDrawing(this.viewer, QUIET_MS);
     // The viewer itself fetches the finest scale first.
     for (const hold of held) hold.source.invalidateCache();
     const views = this.slicePanels().map(({ sliceView }) => sliceView);
     while (Date.now() < end && !held.every((hold) => hold.isFresh(views))) await pause(15);
-    drawAgain();
+    this.drawAgain();
     await nextFrame();
     for (const hold of held) hold.release();
   }

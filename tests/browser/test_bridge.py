@@ -248,3 +248,17 @@ def test_a_state_that_comes_in_under_the_pointer_leaves_the_viewer_alive(
     layers = "[...viewer.layerManager.managedLayers].every(({ layer }) => layer !== null)"
     assert opened.evaluate(layers)
     assert is_coloured(colour_at(opened, voxel))
+
+
+def test_a_link_made_while_labels_are_read_again_is_drawn_at_once(opened: Page) -> None:
+    held, after = opened.evaluate(
+        """(ids) => {
+            const isHeld = () => Object.hasOwn(viewer.display, "draw");
+            void testBridge.refreshLabels();
+            const before = isHeld();
+            testBridge.links.add(ids, null);
+            return [before, isHeld()];
+        }""",
+        ["1", "2"],
+    )
+    assert (held, after) == (True, False)
