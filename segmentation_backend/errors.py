@@ -36,6 +36,8 @@ class ErrorKind(StrEnum):
     JOB_NOT_FOUND = "job-not-found"
     PATH_NOT_FOUND = "path-not-found"
     ROUTE_NOT_FOUND = "route-not-found"
+    BRANCH_NOT_FOUND = "branch-not-found"
+    TAG_NOT_FOUND = "tag-not-found"
 
     INVALID_JSON = "invalid-json"
     INVALID_PARAMETER = "invalid-parameter"
@@ -52,6 +54,7 @@ class ErrorKind(StrEnum):
     NOTHING_TO_UNDO = "nothing-to-undo"
     NOTHING_TO_REDO = "nothing-to-redo"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    NOTHING_TO_CHANGE = "nothing-to-change"
 
     STALE_VERSION = "stale-version"
     NAME_TAKEN = "name-taken"

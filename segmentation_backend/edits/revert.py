@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.labels import Delta, LabelView
 from segmentation_backend.labels.difference import difference
@@ -14,12 +12,12 @@ __all__ = ["revert"]
 def revert(view: LabelView, version: int) -> Delta:
     """Return the change that makes `view` look like `version` again, wherever anything differs.
 
-    No voxel is read or written: old chunks are named again. NotFoundError VERSION_NOT_FOUND.
+    No voxel is read or written: old chunks are named again. NotFoundError VERSION_NOT_FOUND when
+    `view` was not made from `version`.
     """
-    if not 0 <= version <= view.version:
+    if version < 0 or not view.storage.is_ancestor(version, view.version):
         raise NotFoundError(
             f"There is no version {version} to go back to from version {view.version}.",
             ErrorKind.VERSION_NOT_FOUND,
         )
-    since = difference(view.storage, version, view.version)
-    return replace(since.inverse(), base_version=view.version)
+    return difference(view.storage, view.version, version)

@@ -8,7 +8,6 @@ from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
-
 from segmentation_backend.labels.agglomeration import NO_EDGES, Agglomeration
 from segmentation_backend.labels.chunks import Chunk, decode
 from segmentation_backend.labels.delta import Edge, StoredChunk
@@ -77,9 +76,14 @@ class ChunkCache:
 class AgglomerationCache:
     """Agglomerations of recent versions; the next version costs its new events only."""
 
-    def __init__(self, events: Callable[[int, int], EdgeEvents]) -> None:
-        """Read the edge events of versions `after + 1` to `upto` by `events(after, upto)`."""
+    def __init__(
+        self,
+        events: Callable[[int, int], EdgeEvents],
+        is_ancestor: Callable[[int, int], bool],
+    ) -> None:
+        """Read the edge events from a version to a later one of its line by `events`."""
         self._events = events
+        self._is_ancestor = is_ancestor
         self._lock = Lock()
         self._known: OrderedDict[int, Agglomeration] = OrderedDict({0: NO_EDGES})
 
@@ -96,19 +100,19 @@ class AgglomerationCache:
             return known
 
     def _reach(self, version: int) -> Agglomeration:
-        nearest = min(self._known, key=lambda v: abs(v - version))
-        low, high = sorted((nearest, version))
-        edges, added = self._events(low, high)
-        if len(edges) <= _LONGEST_STEP:
+        for nearest in sorted(self._known, key=lambda v: abs(v - version)):
+            low, high = sorted((nearest, version))
+            if not self._is_ancestor(low, high):
+                continue
+            edges, added = self._events(low, high)
+            if len(edges) > _LONGEST_STEP:
+                break
             plus, minus = net_events(edges, added)
             if version < nearest:
                 plus, minus = minus, plus
-            return (
-                self._known[nearest].changed(plus, minus) if plus or minus else self._known[nearest]
-            )
-        if nearest != 0:
-            edges, added = self._events(0, version)
-        return Agglomeration.from_edges(_active(edges, added))
+            known = self._known[nearest]
+            return known.changed(plus, minus) if plus or minus else known
+        return Agglomeration.from_edges(_active(*self._events(0, version)))
 
 
 def net_events(

@@ -8,6 +8,7 @@ rebased there and then, so that a commit needs the lock once and always gets thr
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from segmentation_backend.labels.delta import Delta
 from segmentation_backend.labels.operations import Operation, OperationMeta, trace_lineage
 from segmentation_backend.labels.packs import Hook
 from segmentation_backend.labels.rebase import conflict_with, rebase
-from segmentation_backend.labels.schema import OPERATIONS, VOLUMES
+from segmentation_backend.labels.schema import BRANCH_MERGES, BRANCHES, VOLUMES
 from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = ["Clock", "commit_delta", "utc_now"]
@@ -32,8 +33,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """Where a branch stands while its volume is locked."""
+
+    branch_id: int
+    version: int
+    newest: int
+    """The newest operation on any branch of the volume."""
+
+
 def commit_delta(
-    storage: LabelStorage, delta: Delta, meta: OperationMeta, clock: Clock, hook: Hook
+    storage: LabelStorage,
+    branch_id: int,
+    delta: Delta,
+    meta: OperationMeta,
+    clock: Clock,
+    hook: Hook,
 ) -> Operation:
     """Make a change visible, durably, and return its operation; see `LabelRepository.commit`."""
     if delta.inline_chunks:
@@ -48,11 +64,12 @@ def commit_delta(
         first = _replayed(connection, storage, meta)
         if first is not None:
             return first
-        head = _lock_head(connection, storage.volume_id)
-        delta = _on_head(connection, storage, delta, meta, head)
+        head = _lock_head(connection, storage.volume_id, branch_id)
+        delta = _on_head(connection, storage, delta, meta, head.version)
         operation = _operation(storage, delta, meta, head, clock())
         history.insert_operation(connection, storage.volume_id, operation, delta, meta)
-        _advance_head(connection, storage.volume_id, operation.operation_id)
+        _record_merge(connection, storage.volume_id, operation.operation_id, meta)
+        _advance_head(connection, storage.volume_id, operation)
         hook("rows-written")
     hook("committed")
     return operation
@@ -69,16 +86,38 @@ def _stored(storage: LabelStorage, delta: Delta) -> Delta:
     return delta.with_stored(storage.packs.write(inline)) if inline else delta
 
 
-def _lock_head(connection: sa.Connection, volume_id: int) -> int:
+def _lock_head(connection: sa.Connection, volume_id: int, branch_id: int) -> _Head:
     # FOR UPDATE serialises the volume's writers on PostgreSQL; SQLite holds its write lock already.
     query = sa.select(VOLUMES.c.head).where(VOLUMES.c.volume_id == volume_id).with_for_update()
-    head: int = connection.execute(query).scalar_one()
-    return head
+    newest: int = connection.execute(query).scalar_one()
+    b = BRANCHES.c
+    row = connection.execute(
+        sa.select(b.head, b.deleted, b.name).where(b.branch_id == branch_id)
+    ).one()
+    if row.deleted is not None:
+        raise NotFoundError(
+            f"The branch {row.name} was deleted; make a new one from the version you want.",
+            ErrorKind.BRANCH_NOT_FOUND,
+        )
+    return _Head(branch_id, row.head, newest)
 
 
-def _advance_head(connection: sa.Connection, volume_id: int, head: int) -> None:
+def _advance_head(connection: sa.Connection, volume_id: int, operation: Operation) -> None:
+    version = operation.operation_id
     here = VOLUMES.c.volume_id == volume_id
-    connection.execute(VOLUMES.update().where(here).values(head=head))
+    connection.execute(VOLUMES.update().where(here).values(head=version))
+    here = BRANCHES.c.branch_id == operation.branch_id
+    connection.execute(BRANCHES.update().where(here).values(head=version))
+
+
+def _record_merge(
+    connection: sa.Connection, volume_id: int, operation_id: int, meta: OperationMeta
+) -> None:
+    if meta.merges is not None:
+        row = {"volume_id": volume_id, "operation_id": operation_id}
+        branch_id, version = meta.merges
+        row |= {"source_branch": branch_id, "source_version": version}
+        connection.execute(BRANCH_MERGES.insert(), row)
 
 
 def _on_head(
@@ -90,12 +129,13 @@ def _on_head(
         delta.base_version if meta.base_version is None else meta.base_version,
     )
     base = min(bases)
-    if base < 0 or max(bases) > head:
-        raise NotFoundError(
-            f"There is no version {base if base < 0 else max(bases)}; the newest is {head}.",
-            ErrorKind.VERSION_NOT_FOUND,
-        )
-    _check_undo(connection, storage, meta)
+    for version in bases:
+        if version < 0 or not storage.is_ancestor(version, head):
+            raise NotFoundError(
+                f"There is no version {version} on this branch; its newest is {head}.",
+                ErrorKind.VERSION_NOT_FOUND,
+            )
+    _check_undo(connection, storage, meta, head)
     if base < head:
         _check_objects(connection, storage, delta, base, head)
     if delta.base_version < head:
@@ -117,7 +157,8 @@ def _check_objects(
     roots: set[int] = set()
     for joins in (storage.agglomeration(base), storage.agglomeration(head)):
         roots.update(joins.root_of(supervoxel) for supervoxel in existing)
-    touch = index.last_toucher(connection, storage.volume_id, roots, base, head)
+    path = storage.versions.between(connection, base, head)
+    touch = index.last_toucher(connection, path, roots)
     if touch is not None:
         raise conflict_with(storage, touch[0], f"object {touch[1]}")
 
@@ -127,15 +168,14 @@ def _existed(delta: Delta, supervoxel: int) -> bool:
     return change is None or change.before is not None
 
 
-def _check_undo(connection: sa.Connection, storage: LabelStorage, meta: OperationMeta) -> None:
+def _check_undo(
+    connection: sa.Connection, storage: LabelStorage, meta: OperationMeta, head: int
+) -> None:
     if meta.undoes is None:
         return
-    o = OPERATIONS.c
-    undone_by = connection.execute(
-        sa.select(o.undone_by).where(
-            o.volume_id == storage.volume_id, o.operation_id == meta.undoes
-        )
-    ).scalar_one_or_none()
+    path = storage.versions.path(connection, head)
+    standing = history.standing_undoers(connection, storage.volume_id, path, [meta.undoes])
+    undone_by = standing.get(meta.undoes)
     if undone_by is not None:
         raise ConflictError(
             f"{storage.describe(undone_by)} took operation {meta.undoes} back already; refresh and "
@@ -145,13 +185,13 @@ def _check_undo(connection: sa.Connection, storage: LabelStorage, meta: Operatio
 
 
 def _operation(
-    storage: LabelStorage, delta: Delta, meta: OperationMeta, head: int, now: datetime
+    storage: LabelStorage, delta: Delta, meta: OperationMeta, head: _Head, now: datetime
 ) -> Operation:
-    before = storage.agglomeration(head)
+    before = storage.agglomeration(head.version)
     joins_change = delta.edges_added or delta.edges_removed
     after = before.changed(delta.edges_added, delta.edges_removed) if joins_change else before
     return Operation(
-        operation_id=head + 1,
+        operation_id=head.newest + 1,
         kind=meta.kind,
         user=meta.user,
         time=now.isoformat(timespec="milliseconds"),
@@ -163,4 +203,6 @@ def _operation(
         provenance=dict(meta.provenance),
         request_id=meta.request_id,
         base_version=meta.base_version,
+        parent=head.version,
+        branch_id=head.branch_id,
     )

@@ -10,6 +10,7 @@ from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.statistics import SupervoxelStatistics
 
 __all__ = [
+    "BaseChunk",
     "ChunkChange",
     "ChunkKey",
     "ChunkReference",
@@ -55,8 +56,15 @@ class InlineChunk:
     data: bytes = field(repr=False)
 
 
-ChunkReference: TypeAlias = StoredChunk | InlineChunk | None
-"""None: never written, so all background."""
+@dataclass(frozen=True, slots=True)
+class BaseChunk:
+    """A chunk nobody wrote: it is what the volume's read-only base holds there."""
+
+    key: ChunkKey
+
+
+ChunkReference: TypeAlias = StoredChunk | InlineChunk | BaseChunk | None
+"""None: never written in a volume without a base, so all background."""
 
 
 class ChunkChange(NamedTuple):

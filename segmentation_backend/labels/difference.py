@@ -1,57 +1,91 @@
-"""Everything that happened between two versions, as one delta; no voxel is read."""
+"""Everything that differs between two versions, as one delta; no voxel is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from segmentation_backend.database import read
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import index
+from segmentation_backend.labels.branches import Path, clip, common_ancestor, within
 from segmentation_backend.labels.caches import net_events
-from segmentation_backend.labels.delta import ChunkChange, Delta, StatisticsChange
+from segmentation_backend.labels.delta import ChunkChange, ChunkKey, Delta, Edge, StatisticsChange
 from segmentation_backend.labels.schema import OPERATIONS
 from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = ["difference"]
 
+Moves = frozenset[tuple[int, int]]
 
-def difference(storage: LabelStorage, after: int, upto: int) -> Delta:
-    """Return the change from version `after` to the later version `upto`.
 
-    Costs what changed in between, whatever the size of the volume.
+class _Way(NamedTuple):
+    """What happened between the common ancestor of two versions and one of them."""
+
+    chunks: set[ChunkKey]
+    supervoxels: set[int]
+    added: set[Edge]
+    removed: set[Edge]
+    bbox: Roi | None
+    moved: Moves
+
+
+def difference(storage: LabelStorage, before: int, after: int) -> Delta:
+    """Return the change that leads from one version to another, older or newer, on any branch.
+
+    Costs what happened since the two were one, whatever the size of the volume.
     """
-    volume_id = storage.volume_id
     with read(storage.engine) as connection:
-        keys = index.changed_chunks(connection, volume_id, after, upto)
-        old = index.current_chunks(connection, volume_id, keys, after)
-        new = index.current_chunks(connection, volume_id, keys, upto)
-        supervoxels = index.changed_statistics(connection, volume_id, after, upto)
-        sizes = index.statistics_of(connection, volume_id, supervoxels, after)
-        new_sizes = index.statistics_of(connection, volume_id, supervoxels, upto)
-        added, removed = net_events(*index.edge_events(connection, volume_id, after, upto))
-        bbox, moved = _boxes_and_moves(connection, volume_id, after, upto)
-    chunks = {key: ChunkChange(old.get(key, (0, None))[1], new[key][1]) for key in keys}
+        old_path = storage.versions.path(connection, before)
+        new_path = storage.versions.path(connection, after)
+        shared = common_ancestor(old_path, new_path)
+        back = _way(connection, storage.volume_id, clip(old_path, shared))
+        forth = _way(connection, storage.volume_id, clip(new_path, shared))
+        keys = back.chunks | forth.chunks
+        old = storage.referred(keys, index.current_chunks(connection, old_path, keys))
+        new = storage.referred(keys, index.current_chunks(connection, new_path, keys))
+    supervoxels = back.supervoxels | forth.supervoxels
+    sizes = storage.statistics_of(supervoxels, before)
+    new_sizes = storage.statistics_of(supervoxels, after)
+    chunks = {key: ChunkChange(old.get(key), new.get(key)) for key in keys}
     statistics = {s: StatisticsChange(sizes.get(s), new_sizes.get(s)) for s in supervoxels}
+    boxes = [box for box in (back.bbox, forth.bbox) if box is not None]
+    undone = frozenset((b, a) for a, b in back.moved)
     return Delta(
-        base_version=after,
-        bbox=bbox,
+        base_version=before,
+        bbox=boxes[0].union(boxes[-1]) if boxes else None,
         chunks={key: c for key, c in chunks.items() if c.before != c.after},
-        edges_added=frozenset(added),
-        edges_removed=frozenset(removed),
+        edges_added=frozenset((forth.added - back.added) | (back.removed - forth.removed)),
+        edges_removed=frozenset((back.added - forth.added) | (forth.removed - back.removed)),
         statistics={s: c for s, c in statistics.items() if c.before != c.after},
-        moved=moved,
+        moved=_chained([undone, forth.moved]),
+    )
+
+
+def _way(connection: sa.Connection, volume_id: int, path: Path) -> _Way:
+    if not path:
+        return _Way(set(), set(), set(), set(), None, frozenset())
+    added, removed = net_events(*index.edge_events(connection, path))
+    bbox, moved = _boxes_and_moves(connection, volume_id, path)
+    return _Way(
+        index.changed_chunks(connection, path),
+        index.changed_statistics(connection, path),
+        set(added),
+        set(removed),
+        bbox,
+        moved,
     )
 
 
 def _boxes_and_moves(
-    connection: sa.Connection, volume_id: int, after: int, upto: int
-) -> tuple[Roi | None, frozenset[tuple[int, int]]]:
+    connection: sa.Connection, volume_id: int, path: Path
+) -> tuple[Roi | None, Moves]:
     o = OPERATIONS.c
     rows = connection.execute(
         sa.select(o.bbox, o.lineage)
-        .where(o.volume_id == volume_id, o.operation_id > after, o.operation_id <= upto)
+        .where(o.volume_id == volume_id, within(path, o.branch_id, o.operation_id))
         .order_by(o.operation_id)
     ).all()
     bbox: Roi | None = None
@@ -59,10 +93,10 @@ def _boxes_and_moves(
         if box is not None:
             roi = Roi(tuple(box["offset"]), tuple(box["shape"]))
             bbox = roi if bbox is None else bbox.union(roi)
-    return bbox, _chained(lineage["moved"] for _, lineage in rows)
+    return bbox, _chained([(a, b) for a, b in lineage["moved"]] for _, lineage in rows)
 
 
-def _chained(operations: Iterable[Sequence[tuple[int, int]]]) -> frozenset[tuple[int, int]]:
+def _chained(operations: Iterable[Iterable[tuple[int, int]] | Sequence[tuple[int, int]]]) -> Moves:
     """Return (first, last) of chains of moves: after 1 → 5 and 5 → 7, voxels of 1 are in 7."""
     origins: dict[int, set[int]] = {}
     for moves in operations:

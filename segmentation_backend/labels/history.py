@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.branches import Path, Segment, within
 from segmentation_backend.labels.delta import Delta, StoredChunk
 from segmentation_backend.labels.operations import Lineage, Operation, OperationMeta
 from segmentation_backend.labels.schema import CHUNKS, EDGES, OPERATIONS, ROOTS, SUPERVOXELS
@@ -20,12 +21,16 @@ __all__ = [
     "last_undoable",
     "load_operation",
     "load_operations",
+    "standing_undoers",
+    "version_at_time",
 ]
 
 _TAKES_BACK = ("undo", "redo")
+_PAGE = 64
+"""Operations looked at in one go when searching for one that stands."""
 
 
-def _operation(row: sa.Row[Any]) -> Operation:
+def _operation(row: sa.Row[Any], undone_by: int | None = None) -> Operation:
     values = row._mapping
     bbox = values["bbox"]
     return Operation(
@@ -37,10 +42,12 @@ def _operation(row: sa.Row[Any]) -> Operation:
         lineage=Lineage.from_json(values["lineage"]),
         wrote_voxels=values["wrote_voxels"],
         undoes=values["undoes"],
-        undone_by=values["undone_by"],
+        undone_by=undone_by,
         provenance=values["provenance"],
         request_id=values["request_id"],
         base_version=values["base_version"],
+        parent=values["parent"],
+        branch_id=values["branch_id"],
     )
 
 
@@ -48,8 +55,40 @@ def _of(volume_id: int) -> sa.Select[Any]:
     return sa.select(OPERATIONS).where(OPERATIONS.c.volume_id == volume_id)
 
 
-def load_operation(connection: sa.Connection, volume_id: int, operation_id: int) -> Operation:
-    """Return one operation; raises NotFoundError OPERATION_NOT_FOUND."""
+def standing_undoers(
+    connection: sa.Connection, volume_id: int, path: Path, ids: Collection[int]
+) -> dict[int, int]:
+    """Return which operation of a path took each of `ids` back and still stands."""
+    if not ids:
+        return {}
+    o = OPERATIONS.c
+    query = (
+        sa.select(o.operation_id, o.undoes)
+        .where(o.volume_id == volume_id, o.undoes.in_(sorted(ids)))
+        .where(within(path, o.branch_id, o.operation_id))
+        .order_by(o.operation_id)
+    )
+    found = [(row[0], row[1]) for row in connection.execute(query)]
+    # An undo that was itself taken back (a redo) no longer stands.
+    fallen = standing_undoers(connection, volume_id, path, [undoer for undoer, _ in found])
+    return {target: undoer for undoer, target in found if undoer not in fallen}
+
+
+def _with_undoers(
+    connection: sa.Connection, volume_id: int, path: Path, rows: Collection[sa.Row[Any]]
+) -> list[Operation]:
+    ids = [row._mapping["operation_id"] for row in rows]
+    undoers = standing_undoers(connection, volume_id, path, ids)
+    return [_operation(row, undoers.get(at)) for at, row in zip(ids, rows, strict=True)]
+
+
+def load_operation(
+    connection: sa.Connection, volume_id: int, path: Path, operation_id: int
+) -> Operation:
+    """Return one operation of a volume, on any branch; NotFoundError OPERATION_NOT_FOUND.
+
+    Whether it was taken back is said as seen from the end of `path`.
+    """
     row = None
     if 0 < operation_id < 2**63:
         query = _of(volume_id).where(OPERATIONS.c.operation_id == operation_id)
@@ -59,19 +98,37 @@ def load_operation(connection: sa.Connection, volume_id: int, operation_id: int)
             f"There is no operation {operation_id} in this volume; see its history.",
             ErrorKind.OPERATION_NOT_FOUND,
         )
-    return _operation(row)
+    return _with_undoers(connection, volume_id, path, [row])[0]
 
 
 def load_operations(
-    connection: sa.Connection, volume_id: int, since: int, limit: int, user: str | None
+    connection: sa.Connection,
+    volume_id: int,
+    path: Path,
+    since: int,
+    limit: int,
+    user: str | None,
 ) -> list[Operation]:
-    """Return operations after `since`, oldest first; or, with `since` 0, the newest first."""
-    column = OPERATIONS.c.operation_id
-    query = _of(volume_id).where(column > since).limit(limit)
+    """Return a path's operations after `since`, oldest first; with `since` 0, newest first."""
+    o = OPERATIONS.c
+    query = _of(volume_id).where(within(path, o.branch_id, o.operation_id))
+    query = query.where(o.operation_id > since).limit(limit)
     if user is not None:
-        query = query.where(OPERATIONS.c.user_name == user)
-    query = query.order_by(column if since else column.desc())
-    return [_operation(row) for row in connection.execute(query)]
+        query = query.where(o.user_name == user)
+    query = query.order_by(o.operation_id if since else o.operation_id.desc())
+    return _with_undoers(connection, volume_id, path, connection.execute(query).all())
+
+
+def version_at_time(connection: sa.Connection, path: Path, time: str) -> int:
+    """Return the newest version of a path made at or before a time (UTC, ISO 8601, ms); or 0."""
+    o = OPERATIONS.c
+    for segment in path:
+        here = within((segment,), o.branch_id, o.operation_id)
+        newest = sa.select(sa.func.max(o.operation_id)).where(here, o.time <= time)
+        version = connection.scalar(newest)
+        if version is not None:
+            return int(version)
+    return 0
 
 
 def find_request(
@@ -97,36 +154,45 @@ def find_request(
     return _operation(row)
 
 
-def last_undoable(connection: sa.Connection, volume_id: int, user: str) -> Operation | None:
-    """Return the user's newest operation that stands and is not an undo or redo itself."""
+def _own_operations(
+    connection: sa.Connection, volume_id: int, segment: Segment, user: str
+) -> Iterator[Operation]:
+    """Yield what a user did on one branch, the newest first, as it stands at its end."""
     o = OPERATIONS.c
-    query = (
-        _of(volume_id)
-        .where(o.user_name == user, o.undone_by.is_(None), o.kind.not_in(_TAKES_BACK))
-        .order_by(o.operation_id.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else _operation(row)
+    before = segment.upto + 1
+    while True:
+        query = (
+            _of(volume_id)
+            .where(o.branch_id == segment.branch_id, o.user_name == user)
+            .where(o.operation_id > segment.after, o.operation_id < before)
+            .order_by(o.operation_id.desc())
+            .limit(_PAGE)
+        )
+        rows = connection.execute(query).all()
+        if not rows:
+            return
+        yield from _with_undoers(connection, volume_id, (segment,), rows)
+        before = rows[-1]._mapping["operation_id"]
 
 
-def last_redoable(connection: sa.Connection, volume_id: int, user: str) -> Operation | None:
-    """Return the user's newest undo that stands, unless the user edited something after it."""
-    o = OPERATIONS.c
-    query = (
-        _of(volume_id)
-        .where(o.user_name == user, o.undone_by.is_(None), o.kind != "redo")
-        .order_by(o.operation_id.desc())
-        .limit(1)
-    )
-    # A redone edit stands again, but it is older than the undo that may come next.
-    newest_edit = sa.select(sa.func.max(o.operation_id)).where(
-        o.volume_id == volume_id, o.user_name == user, o.kind.not_in(_TAKES_BACK)
-    )
-    row = connection.execute(query.where(o.kind == "undo")).one_or_none()
-    if row is None or (connection.scalar(newest_edit) or 0) > row._mapping["operation_id"]:
-        return None
-    return _operation(row)
+def last_undoable(
+    connection: sa.Connection, volume_id: int, segment: Segment, user: str
+) -> Operation | None:
+    """Return the user's newest edit on a branch that stands and is not an undo or redo."""
+    own = _own_operations(connection, volume_id, segment, user)
+    return next((o for o in own if o.kind not in _TAKES_BACK and o.undone_by is None), None)
+
+
+def last_redoable(
+    connection: sa.Connection, volume_id: int, segment: Segment, user: str
+) -> Operation | None:
+    """Return the user's newest undo on a branch that stands, unless they edited after it."""
+    for operation in _own_operations(connection, volume_id, segment, user):
+        if operation.kind not in _TAKES_BACK:
+            return None
+        if operation.kind == "undo" and operation.undone_by is None:
+            return operation
+    return None
 
 
 def insert_operation(
@@ -137,9 +203,12 @@ def insert_operation(
     meta: OperationMeta,
 ) -> None:
     """Write every row of one operation."""
-    ids = {"volume_id": volume_id, "operation_id": operation.operation_id}
     lineage = operation.lineage.to_json() | {"moved": sorted(delta.moved)}
-    row = ids | {
+    row = {
+        "volume_id": volume_id,
+        "operation_id": operation.operation_id,
+        "branch_id": operation.branch_id,
+        "parent": operation.parent,
         "kind": operation.kind,
         "user_name": operation.user,
         "time": operation.time,
@@ -148,12 +217,12 @@ def insert_operation(
         "base_version": operation.base_version,
         "wrote_voxels": operation.wrote_voxels,
         "undoes": operation.undoes,
-        "undone_by": None,
         "bbox": None if operation.bbox is None else operation.bbox.to_json(),
         "lineage": lineage,
         "provenance": dict(operation.provenance),
     }
     connection.execute(OPERATIONS.insert(), row)
+    ids = {"branch_id": operation.branch_id, "operation_id": operation.operation_id}
     touched = sorted({*operation.removed_roots, *operation.added_roots})
     rows: Mapping[sa.Table, list[dict[str, Any]]] = {
         CHUNKS: _chunk_rows(delta),
@@ -164,8 +233,6 @@ def insert_operation(
     for table, values in rows.items():
         if values:
             connection.execute(table.insert(), [ids | value for value in values])
-    if operation.undoes is not None:
-        _mark_undone(connection, volume_id, operation.undoes, operation.operation_id)
 
 
 def _chunk_rows(delta: Delta) -> list[dict[str, Any]]:
@@ -196,15 +263,3 @@ def _statistics_rows(delta: Delta) -> list[dict[str, Any]]:
             numbers = (after.voxels, *after.bbox.offset, *after.bbox.end, *after.sums)
         rows.append({"supervoxel": supervoxel} | dict(zip(names, numbers, strict=True)))
     return rows
-
-
-def _mark_undone(connection: sa.Connection, volume_id: int, target: int, by: int) -> None:
-    """Note that `by` takes `target` back; when that was an undo, what it took back stands again."""
-    o = OPERATIONS.c
-    undone: int | None = by
-    at: int | None = target
-    while at is not None:
-        here = (o.volume_id == volume_id) & (o.operation_id == at)
-        connection.execute(OPERATIONS.update().where(here).values(undone_by=undone))
-        undone = at if undone is None else None
-        at = connection.scalar(sa.select(o.undoes).where(here))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.branches import Path, Segment, within
 from segmentation_backend.labels.delta import ChunkKey, Edge, StoredChunk
 from segmentation_backend.labels.schema import CHUNKS, EDGES, OPERATIONS, ROOTS, SUPERVOXELS
 from segmentation_backend.labels.statistics import SupervoxelStatistics
 
 __all__ = [
     "ChunkRow",
+    "StatisticsRows",
     "changed_chunks",
     "changed_statistics",
     "chunk_history",
@@ -35,6 +37,9 @@ _BATCH = 4096
 ChunkRow = tuple[int, StoredChunk | None]
 """The operation that wrote a chunk, and where it lies (None: back to never written)."""
 
+StatisticsRows = Mapping[int, SupervoxelStatistics | None]
+"""What is on record of supervoxels; None where the last word is that it is gone."""
+
 
 def _batches(values: Collection[Any]) -> Iterator[Sequence[Any]]:
     ordered = sorted(values)
@@ -43,80 +48,81 @@ def _batches(values: Collection[Any]) -> Iterator[Sequence[Any]]:
 
 
 def current_chunks(
-    connection: sa.Connection, volume_id: int, keys: Collection[ChunkKey], version: int
+    connection: sa.Connection, path: Path, keys: Collection[ChunkKey]
 ) -> dict[ChunkKey, ChunkRow]:
-    """Return the newest row at or before `version` of each chunk; never written ones are absent."""
+    """Return the newest row on a path of each chunk; never written ones are absent."""
     result: dict[ChunkKey, ChunkRow] = {}
-    for batch in _batches(keys):
-        # Only integers go into the text: one index seek per key, whatever the history's length.
-        values = ",".join(f"({int(k[0])},{int(k[1])},{int(k[2])},{int(k[3])})" for k in batch)
-        rows = connection.exec_driver_sql(
-            f"WITH k(level, z, y, x) AS (VALUES {values}) "
-            "SELECT k.level, k.z, k.y, k.x, c.operation_id, c.pack, c.start, c.length "
-            "FROM k CROSS JOIN label_chunks c "
-            f"WHERE c.volume_id = {int(volume_id)} "
-            "AND c.level = k.level AND c.z = k.z AND c.y = k.y AND c.x = k.x "
-            "AND c.operation_id = (SELECT MAX(d.operation_id) FROM label_chunks d "
-            f"WHERE d.volume_id = {int(volume_id)} AND d.level = k.level "
-            f"AND d.z = k.z AND d.y = k.y AND d.x = k.x AND d.operation_id <= {int(version)})"
-        )
-        for level, z, y, x, operation_id, pack, start, length in rows:
-            place = None if pack is None else StoredChunk(pack, start, length)
-            result[ChunkKey(level, z, y, x)] = (operation_id, place)
+    for segment in path:
+        missing = [key for key in keys if key not in result]
+        for batch in _batches(missing):
+            result.update(_chunks_on(connection, segment, batch))
     return result
 
 
-def chunk_history(
-    connection: sa.Connection, volume_id: int, key: ChunkKey, after: int, upto: int
-) -> list[ChunkRow]:
-    """Return the rows of one chunk written in versions `after + 1` to `upto`, oldest first."""
+def _chunks_on(
+    connection: sa.Connection, segment: Segment, keys: Sequence[ChunkKey]
+) -> dict[ChunkKey, ChunkRow]:
+    # Only integers go into the text: one index seek per key, whatever the history's length.
+    values = ",".join(f"({int(k[0])},{int(k[1])},{int(k[2])},{int(k[3])})" for k in keys)
+    branch, after, upto = (int(number) for number in segment)
+    rows = connection.exec_driver_sql(
+        f"WITH k(level, z, y, x) AS (VALUES {values}) "
+        "SELECT k.level, k.z, k.y, k.x, c.operation_id, c.pack, c.start, c.length "
+        "FROM k CROSS JOIN label_chunks c "
+        f"WHERE c.branch_id = {branch} "
+        "AND c.level = k.level AND c.z = k.z AND c.y = k.y AND c.x = k.x "
+        "AND c.operation_id = (SELECT MAX(d.operation_id) FROM label_chunks d "
+        f"WHERE d.branch_id = {branch} AND d.level = k.level "
+        "AND d.z = k.z AND d.y = k.y AND d.x = k.x "
+        f"AND d.operation_id > {after} AND d.operation_id <= {upto})"
+    )
+    return {
+        ChunkKey(level, z, y, x): (operation_id, _place(pack, start, length))
+        for level, z, y, x, operation_id, pack, start, length in rows
+    }
+
+
+def _place(pack: str | None, start: int, length: int) -> StoredChunk | None:
+    return None if pack is None else StoredChunk(pack, start, length)
+
+
+def chunk_history(connection: sa.Connection, path: Path, key: ChunkKey) -> list[ChunkRow]:
+    """Return the rows of one chunk written by the operations of a path, oldest first."""
     c = CHUNKS.c
     query = (
         sa.select(c.operation_id, c.pack, c.start, c.length)
-        .where(c.volume_id == volume_id, c.level == key.level)
+        .where(within(path, c.branch_id, c.operation_id), c.level == key.level)
         .where(c.z == key.z, c.y == key.y, c.x == key.x)
-        .where(c.operation_id > after, c.operation_id <= upto)
         .order_by(c.operation_id)
     )
     return [
-        (operation_id, None if pack is None else StoredChunk(pack, start, length))
+        (operation_id, _place(pack, start, length))
         for operation_id, pack, start, length in connection.execute(query)
     ]
 
 
-def changed_chunks(
-    connection: sa.Connection, volume_id: int, after: int, upto: int
-) -> set[ChunkKey]:
-    """Return the chunks written in versions `after + 1` to `upto`."""
+def changed_chunks(connection: sa.Connection, path: Path) -> set[ChunkKey]:
+    """Return the chunks written by the operations of a path."""
     c = CHUNKS.c
-    query = (
-        sa.select(c.level, c.z, c.y, c.x)
-        .distinct()
-        .where(c.volume_id == volume_id, c.operation_id > after, c.operation_id <= upto)
-    )
+    here = within(path, c.branch_id, c.operation_id)
+    query = sa.select(c.level, c.z, c.y, c.x).distinct().where(here)
     return {ChunkKey(*row) for row in connection.execute(query)}
 
 
-def changed_statistics(
-    connection: sa.Connection, volume_id: int, after: int, upto: int
-) -> set[int]:
-    """Return the supervoxels whose statistics were written in versions `after + 1` to `upto`."""
+def changed_statistics(connection: sa.Connection, path: Path) -> set[int]:
+    """Return the supervoxels whose statistics were written by the operations of a path."""
     c = SUPERVOXELS.c
-    query = (
-        sa.select(c.supervoxel)
-        .distinct()
-        .where(c.volume_id == volume_id, c.operation_id > after, c.operation_id <= upto)
-    )
+    query = sa.select(c.supervoxel).distinct().where(within(path, c.branch_id, c.operation_id))
     return set(connection.scalars(query))
 
 
-def _statistics_at(volume_id: int, version: int) -> sa.Select[Any]:
-    """Select each supervoxel's newest row at or before `version`, unless it is gone."""
+def _statistics_on(segment: Segment) -> sa.Select[Any]:
+    """Select each supervoxel's newest row of a segment, also where it says "gone"."""
     s, newer = SUPERVOXELS.c, SUPERVOXELS.alias("newer")
     newest = (
         sa.select(sa.func.max(newer.c.operation_id))
-        .where(newer.c.volume_id == volume_id, newer.c.supervoxel == s.supervoxel)
-        .where(newer.c.operation_id <= version)
+        .where(newer.c.branch_id == segment.branch_id, newer.c.supervoxel == s.supervoxel)
+        .where(newer.c.operation_id > segment.after, newer.c.operation_id <= segment.upto)
         .correlate(SUPERVOXELS)
         .scalar_subquery()
     )
@@ -124,54 +130,65 @@ def _statistics_at(volume_id: int, version: int) -> sa.Select[Any]:
         sa.select(
             s.supervoxel, s.voxels, s.z0, s.y0, s.x0, s.z1, s.y1, s.x1, s.sum_z, s.sum_y, s.sum_x
         )
-        .where(s.volume_id == volume_id, s.voxels > 0)
+        .where(s.branch_id == segment.branch_id)
         .where(s.operation_id == newest)
     )
 
 
-def _statistics(rows: sa.Result[Any]) -> dict[int, SupervoxelStatistics]:
+def _statistics(rows: sa.Result[Any]) -> dict[int, SupervoxelStatistics | None]:
     return {
         supervoxel: SupervoxelStatistics(
             voxels, Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)), (sum_z, sum_y, sum_x)
         )
+        if voxels
+        else None
         for supervoxel, voxels, z0, y0, x0, z1, y1, x1, sum_z, sum_y, sum_x in map(tuple, rows)
     }
 
 
 def statistics_of(
-    connection: sa.Connection, volume_id: int, supervoxels: Collection[int], version: int
-) -> dict[int, SupervoxelStatistics]:
-    """Return the statistics of supervoxels at a version; those that do not exist are absent."""
-    result = {}
-    select = _statistics_at(volume_id, version)
-    for batch in _batches(supervoxels):
-        query = select.where(SUPERVOXELS.c.supervoxel.in_(batch))
-        result.update(_statistics(connection.execute(query)))
+    connection: sa.Connection, path: Path, supervoxels: Collection[int]
+) -> dict[int, SupervoxelStatistics | None]:
+    """Return what is on record of supervoxels at the end of a path; no record: absent."""
+    result: dict[int, SupervoxelStatistics | None] = {}
+    for segment in path:
+        select = _statistics_on(segment)
+        for batch in _batches([s for s in supervoxels if s not in result]):
+            query = select.where(SUPERVOXELS.c.supervoxel.in_(batch))
+            result.update(_statistics(connection.execute(query)))
     return result
 
 
 def statistics_in(
-    connection: sa.Connection, volume_id: int, roi: Roi | None, version: int
+    connection: sa.Connection, path: Path, roi: Roi | None
 ) -> dict[int, SupervoxelStatistics]:
-    """Return the supervoxels whose box overlaps `roi` (None: all of them) at a version."""
-    query = _statistics_at(volume_id, version)
-    if roi is not None:
-        s = SUPERVOXELS.c
-        for low, high, begin, end in zip(
-            (s.z0, s.y0, s.x0), (s.z1, s.y1, s.x1), roi.offset, roi.end, strict=True
-        ):
-            query = query.where(low < end, high > begin)
-    return _statistics(connection.execute(query))
+    """Return the supervoxels whose box overlaps `roi` (None: all of them) at the end of a path."""
+    result: dict[int, SupervoxelStatistics] = {}
+    s = SUPERVOXELS.c
+    for number, segment in enumerate(path):
+        query = _statistics_on(segment).where(s.voxels > 0)
+        if roi is not None:
+            for low, high, begin, end in zip(
+                (s.z0, s.y0, s.x0), (s.z1, s.y1, s.x1), roi.offset, roi.end, strict=True
+            ):
+                query = query.where(low < end, high > begin)
+        found = _statistics(connection.execute(query))
+        # A newer branch may have the last word on a supervoxel that an older one lists here.
+        newer = statistics_of(connection, path[:number], found.keys()) if number else {}
+        result.update(
+            {s: stats for s, stats in found.items() if stats is not None and s not in newer}
+        )
+    return result
 
 
 def edge_events(
-    connection: sa.Connection, volume_id: int, after: int, upto: int
+    connection: sa.Connection, path: Path
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """Return edges (uint64, n x 2) and whether each was added, of `after + 1` to `upto`."""
+    """Return edges (uint64, n x 2) and whether each was added, by the operations of a path."""
     c = EDGES.c
     query = (
         sa.select(c.a, c.b, c.added)
-        .where(c.volume_id == volume_id, c.operation_id > after, c.operation_id <= upto)
+        .where(within(path, c.branch_id, c.operation_id))
         .order_by(c.operation_id)
     )
     parts = [
@@ -182,41 +199,36 @@ def edge_events(
     return np.ascontiguousarray(rows[:, :2]), rows[:, 2] != 0
 
 
-def last_edge_writer(
-    connection: sa.Connection, volume_id: int, edge: Edge, upto: int
-) -> int | None:
-    """Return the operation that last added or removed an edge."""
+def last_edge_writer(connection: sa.Connection, path: Path, edge: Edge) -> int | None:
+    """Return the operation of a path that last added or removed an edge."""
     c = EDGES.c
     query = sa.select(sa.func.max(c.operation_id)).where(
-        c.volume_id == volume_id, c.a == edge[0], c.b == edge[1], c.operation_id <= upto
+        within(path, c.branch_id, c.operation_id), c.a == edge[0], c.b == edge[1]
     )
     writer: int | None = connection.scalar(query)
     return writer
 
 
-def last_statistics_writer(
-    connection: sa.Connection, volume_id: int, supervoxel: int, upto: int
-) -> int | None:
-    """Return the operation that last gave a supervoxel voxels or took some."""
+def last_statistics_writer(connection: sa.Connection, path: Path, supervoxel: int) -> int | None:
+    """Return the operation of a path that last gave a supervoxel voxels or took some."""
     c = SUPERVOXELS.c
     query = sa.select(sa.func.max(c.operation_id)).where(
-        c.volume_id == volume_id, c.supervoxel == supervoxel, c.operation_id <= upto
+        within(path, c.branch_id, c.operation_id), c.supervoxel == supervoxel
     )
     writer: int | None = connection.scalar(query)
     return writer
 
 
 def last_toucher(
-    connection: sa.Connection, volume_id: int, roots: Collection[int], after: int, upto: int
+    connection: sa.Connection, path: Path, roots: Collection[int]
 ) -> tuple[int, int] | None:
-    """Return (operation, root) of the newest change, after `after`, to given objects."""
+    """Return (operation, root) of the newest change, by a path, to given objects."""
     c = ROOTS.c
     found: list[tuple[int, int]] = []
     for batch in _batches(roots):
         query = (
             sa.select(c.operation_id, c.root)
-            .where(c.volume_id == volume_id, c.root.in_(batch))
-            .where(c.operation_id > after, c.operation_id <= upto)
+            .where(within(path, c.branch_id, c.operation_id), c.root.in_(batch))
             .order_by(c.operation_id.desc())
             .limit(1)
         )
@@ -227,24 +239,24 @@ def last_toucher(
 def edited_supervoxels(
     connection: sa.Connection,
     volume_id: int,
+    path: Path,
     supervoxels: Collection[int],
     automatic_kinds: Collection[str],
-    upto: int,
 ) -> set[int]:
     """Return the supervoxels that an operation of another kind wrote or that ever had an edge."""
     s, e, o = SUPERVOXELS.c, EDGES.c, OPERATIONS.c
     edited: set[int] = set()
+    by_people = (
+        sa.select(s.supervoxel)
+        .join(OPERATIONS, (o.volume_id == volume_id) & (o.operation_id == s.operation_id))
+        .where(within(path, s.branch_id, s.operation_id))
+        .where(o.kind.not_in(sorted(automatic_kinds)))
+    )
     for batch in _batches(supervoxels):
-        by_voxels = (
-            sa.select(s.supervoxel)
-            .join(OPERATIONS, (o.volume_id == s.volume_id) & (o.operation_id == s.operation_id))
-            .where(s.volume_id == volume_id, s.supervoxel.in_(batch), s.operation_id <= upto)
-            .where(o.kind.not_in(sorted(automatic_kinds)))
-        )
-        edited.update(connection.scalars(by_voxels))
+        edited.update(connection.scalars(by_people.where(s.supervoxel.in_(batch))))
         for column in (e.a, e.b):
             by_edge = sa.select(column).where(
-                e.volume_id == volume_id, column.in_(batch), e.operation_id <= upto
+                within(path, e.branch_id, e.operation_id), column.in_(batch)
             )
             edited.update(connection.scalars(by_edge))
     return edited

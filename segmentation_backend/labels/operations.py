@@ -31,6 +31,8 @@ class OperationMeta:
     """The operation an undo or redo takes back."""
     request_digest: str | None = None
     """Hash of the request: the same request id with another digest is refused."""
+    merges: tuple[int, int] | None = None
+    """(branch id, version) whose changes the operation brings in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ class Operation:
     provenance: Mapping[str, Any]
     request_id: str | None
     base_version: int | None
+    parent: int
+    """The version it was applied to."""
+    branch_id: int
+    """The branch it was made on."""
 
     @property
     def version(self) -> int:
@@ -133,6 +139,7 @@ class Operation:
             "provenance": dict(self.provenance),
             "request_id": self.request_id,
             "base_version": self.base_version,
+            "parent": self.parent,
         }
 
 

@@ -6,14 +6,13 @@ Commit uses it when others were faster; undo is the inverse of an old delta, reb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from segmentation_backend.database import read
 from segmentation_backend.errors import ConflictError, ErrorKind
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels import index
@@ -110,10 +109,9 @@ class _Rebase:
 
     def _last_writer(self, key: ChunkKey, box: Roi, where: npt.NDArray[np.bool_]) -> int:
         """Return the operation that wrote what the voxels `where` of a box in a chunk hold now."""
-        with read(self.storage.engine) as connection:
-            rows = index.chunk_history(
-                connection, self.storage.volume_id, key, self.since, self.version
-            )
+        rows = self.storage.query_since(
+            self.since, self.version, lambda c, path: index.chunk_history(c, path, key)
+        )
         chunks = self.storage.load([place for _, place in rows])
         contents = [chunks[place].cut(box)[where] for _, place in rows]
         for at in range(len(rows) - 1, 0, -1):
@@ -133,8 +131,9 @@ class _Rebase:
                 self._refuse_edge(edge)
 
     def _refuse_edge(self, edge: Edge) -> NoReturn:
-        with read(self.storage.engine) as connection:
-            writer = index.last_edge_writer(connection, self.storage.volume_id, edge, self.version)
+        writer = self.storage.query(
+            self.version, lambda c, path: index.last_edge_writer(c, path, edge)
+        )
         what = f"how supervoxels {edge[0]} and {edge[1]} are joined"
         raise conflict_with(self.storage, writer or self.version, what)
 
@@ -142,7 +141,7 @@ class _Rebase:
 
     def _statistics(self, chunks: Mapping[ChunkKey, ChunkChange]) -> Mapping[int, StatisticsChange]:
         wanted = self.delta.statistics
-        present = self._present_statistics(wanted)
+        present = self.storage.statistics_of(wanted.keys(), self.version)
         result = dict(wanted)
         for supervoxel, change in wanted.items():
             now = present.get(supervoxel)
@@ -152,12 +151,6 @@ class _Rebase:
                     self._refuse_supervoxel(supervoxel)
                 result[supervoxel] = StatisticsChange(now, after)
         return result
-
-    def _present_statistics(self, supervoxels: Iterable[int]) -> dict[int, SupervoxelStatistics]:
-        with read(self.storage.engine) as connection:
-            return index.statistics_of(
-                connection, self.storage.volume_id, set(supervoxels), self.version
-            )
 
     def _recount(
         self,
@@ -189,17 +182,16 @@ class _Rebase:
                     if edge not in self.delta.edges_removed:
                         self._refuse_edge(edge)
         ends = {end for edge in self.delta.edges_added for end in edge}
-        present = self._present_statistics(ends - statistics.keys())
+        present = self.storage.statistics_of(ends - statistics.keys(), self.version)
         for end in sorted(ends):
             exists = statistics[end].after if end in statistics else present.get(end)
             if exists is None:
                 self._refuse_supervoxel(end)
 
     def _refuse_supervoxel(self, supervoxel: int) -> NoReturn:
-        with read(self.storage.engine) as connection:
-            writer = index.last_statistics_writer(
-                connection, self.storage.volume_id, supervoxel, self.version
-            )
+        writer = self.storage.query(
+            self.version, lambda c, path: index.last_statistics_writer(c, path, supervoxel)
+        )
         raise conflict_with(self.storage, writer or self.version, f"supervoxel {supervoxel}")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from copy import copy
+from datetime import UTC, datetime
+from pathlib import Path as FilePath
 from threading import Lock
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -12,21 +16,24 @@ from segmentation_backend.errors import (
     ConflictError,
     ErrorKind,
     InvalidInputError,
-    NotFoundError,
 )
 from segmentation_backend.geometry import ScaleLevel
-from segmentation_backend.labels import history
+from segmentation_backend.labels import history, names
+from segmentation_backend.labels.branches import MAIN, Branch, Path, Segment, list_branches
 from segmentation_backend.labels.commit import Clock, commit_delta, utc_now
 from segmentation_backend.labels.delta import Delta
 from segmentation_backend.labels.difference import difference
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
+from segmentation_backend.labels.names import Tag, time_text
 from segmentation_backend.labels.operations import Operation, OperationMeta
 from segmentation_backend.labels.packs import Hook, PackStore, no_hook
-from segmentation_backend.labels.schema import CHUNKS, VOLUMES, create_tables
-from segmentation_backend.labels.storage import LabelStorage
+from segmentation_backend.labels.schema import BRANCHES, CHUNKS, VOLUMES, create_tables
+from segmentation_backend.labels.storage import LabelBase, LabelStorage
 from segmentation_backend.labels.view import LabelView
 
 __all__ = ["LabelRepository"]
+
+Value = TypeVar("Value")
 
 
 class LabelRepository:
@@ -39,11 +46,12 @@ class LabelRepository:
     def __init__(
         self,
         engine: sa.Engine,
-        pack_dir: Path,
+        pack_dir: FilePath,
         volume: str,
         levels: tuple[ScaleLevel, ...],
         *,
         packs: PackStore | None = None,
+        base: LabelBase | None = None,
         cache_bytes: int = 64 * 2**20,
         clock: Clock = utc_now,
         hook: Hook = no_hook,
@@ -52,7 +60,8 @@ class LabelRepository:
 
         `pack_dir` is this volume's own folder of packs. `levels` are the label pyramid, factors 1
         or 2 per axis; labels made on another grid are refused with ConflictError NAME_TAKEN.
-        `hook` is called at each step of a commit.
+        `base` is a read-only label volume under the edits. `hook` is called at each step of a
+        commit.
         """
         create_tables(engine)
         self.volume = volume
@@ -62,9 +71,11 @@ class LabelRepository:
         # One writing thread per process: the others wait here instead of each holding a database
         # connection while they wait for the write lock (a commit needs a second one to read).
         self._writing = Lock()
-        volume_id = _volume_id(engine, volume, levels)
+        volume_id, self._branch_id = _volume_id(engine, volume, levels, time_text(clock()))
         packs = PackStore(pack_dir, hook) if packs is None else packs
-        self._storage = LabelStorage(engine, volume_id, packs, levels, cache_bytes)
+        self._storage = LabelStorage(
+            engine, volume_id, self._branch_id, packs, levels, cache_bytes, base
+        )
 
     @property
     def levels(self) -> tuple[ScaleLevel, ...]:
@@ -73,22 +84,90 @@ class LabelRepository:
 
     @property
     def head(self) -> int:
-        """The newest version; 0 when nothing was ever committed."""
-        query = sa.select(VOLUMES.c.head).where(VOLUMES.c.volume_id == self._storage.volume_id)
+        """The newest version of the branch; 0 when nothing was ever committed."""
+        query = sa.select(BRANCHES.c.head).where(BRANCHES.c.branch_id == self._branch_id)
         with read(self._engine) as connection:
             head: int = connection.execute(query).scalar_one()
         return head
 
     def at(self, version: int | None = None) -> LabelView:
-        """Return the labels at a version (None: the newest); NotFoundError VERSION_NOT_FOUND."""
-        head = self.head
-        wanted = head if version is None else version
-        if not 0 <= wanted <= head:
-            raise NotFoundError(
-                f"There is no version {wanted} of {self.volume}; the newest is {head}.",
-                ErrorKind.VERSION_NOT_FOUND,
-            )
+        """Return the labels at a version of any branch (None: the newest of this one).
+
+        Raises NotFoundError VERSION_NOT_FOUND.
+        """
+        wanted = self.head if version is None else version
+        with read(self._engine) as connection:
+            self._storage.versions.branch_of(connection, wanted)
         return LabelView(self._storage, wanted)
+
+    def version_at(self, time: datetime) -> int:
+        """Return the newest version of the branch made at or before a time (with a zone)."""
+        text = time_text(time.astimezone(UTC))
+        return self._on_head(lambda c, path: history.version_at_time(c, path, text))
+
+    def _on_head(self, ask: Callable[[sa.Connection, Path], Value]) -> Value:
+        return self._storage.query(self.head, ask)
+
+    # Branches and tags
+
+    def branch(self, name: str) -> LabelRepository:
+        """Return the same labels on another branch: its head, and commits go to it."""
+        with read(self._engine) as connection:
+            found = names.find_branch(connection, self._storage.volume_id, name)
+        other = copy(self)
+        other._branch_id = found.branch_id
+        return other
+
+    def branches(self) -> list[Branch]:
+        """Return the branches, the oldest first."""
+        with read(self._engine) as connection:
+            return list_branches(connection, self._storage.volume_id)
+
+    def create_branch(self, name: str, user: str, version: int | None = None) -> Branch:
+        """Make a branch at a version of any branch (None: the newest of this one); O(1).
+
+        Raises InvalidInputError INVALID_NAME, ConflictError NAME_TAKEN, NotFoundError
+        VERSION_NOT_FOUND.
+        """
+        at = self.at(version).version
+        with self._writing, write(self._engine) as connection:
+            parent_id = self._storage.versions.branch_of(connection, at)
+            if version is None:
+                # A branch made from a branch that has not moved yet is still its child.
+                parent_id = self._branch_id
+            b = BRANCHES.c
+            parent = connection.scalar(sa.select(b.name).where(b.branch_id == parent_id))
+            time = time_text(self._clock())
+            branch = Branch(0, name, parent, at, at, user, time)
+            return names.create_branch(connection, self._storage.volume_id, branch, parent_id)
+
+    def delete_branch(self, name: str) -> None:
+        """Take a branch out of the list; see `names.delete_branch`."""
+        with self._writing, write(self._engine) as connection:
+            time = time_text(self._clock())
+            names.delete_branch(connection, self._storage.volume_id, name, time)
+
+    def tags(self) -> list[Tag]:
+        """Return the tags, the newest version first."""
+        with read(self._engine) as connection:
+            return names.list_tags(connection, self._storage.volume_id)
+
+    def create_tag(self, name: str, user: str, version: int | None = None, note: str = "") -> Tag:
+        """Name a version of any branch (None: the newest of this one) for ever.
+
+        Raises InvalidInputError INVALID_NAME, ConflictError NAME_TAKEN, NotFoundError
+        VERSION_NOT_FOUND.
+        """
+        tag = Tag(name, self.at(version).version, user, time_text(self._clock()), note)
+        with self._writing, write(self._engine) as connection:
+            return names.create_tag(connection, self._storage.volume_id, tag)
+
+    def delete_tag(self, name: str) -> None:
+        """Delete a tag; NotFoundError TAG_NOT_FOUND."""
+        with self._writing, write(self._engine) as connection:
+            names.delete_tag(connection, self._storage.volume_id, name)
+
+    # Changes
 
     def reserve_ids(self, count: int) -> int:
         """Return the first of `count` consecutive new supervoxel ids, never given out again."""
@@ -116,7 +195,11 @@ class LabelRepository:
         changed and the edit can be repeated.
         """
         with self._writing:
-            return commit_delta(self._storage, delta, meta, self._clock, self._hook)
+            operation = commit_delta(
+                self._storage, self._branch_id, delta, meta, self._clock, self._hook
+            )
+        self._storage.versions.note(operation.operation_id, operation.branch_id)
+        return operation
 
     # History
 
@@ -130,35 +213,51 @@ class LabelRepository:
             )
 
     def operation(self, operation_id: int) -> Operation:
-        """Return one operation; NotFoundError OPERATION_NOT_FOUND."""
-        with read(self._engine) as connection:
-            return history.load_operation(connection, self._storage.volume_id, operation_id)
+        """Return one operation, of any branch; NotFoundError OPERATION_NOT_FOUND."""
+        volume_id = self._storage.volume_id
+        return self._on_head(
+            lambda connection, path: history.load_operation(
+                connection, volume_id, path, operation_id
+            )
+        )
 
     def operations(
         self, since: int = 0, limit: int = 100, user: str | None = None
     ) -> list[Operation]:
-        """Return operations after `since`, oldest first; with `since` 0, newest first."""
+        """Return the branch's operations after `since`, oldest first; with 0, newest first."""
         if since < 0 or limit < 0:
             raise InvalidInputError(
                 f"since {since} and limit {limit} must be 0 or more.", ErrorKind.INVALID_PARAMETER
             )
-        with read(self._engine) as connection:
-            return history.load_operations(connection, self._storage.volume_id, since, limit, user)
+        volume_id = self._storage.volume_id
+        return self._on_head(
+            lambda connection, path: history.load_operations(
+                connection, volume_id, path, since, limit, user
+            )
+        )
 
     def delta(self, operation_id: int) -> Delta:
         """Return what an operation changed; its inverse, rebased, takes the operation back."""
         operation = self.operation(operation_id)
-        return difference(self._storage, operation.operation_id - 1, operation.operation_id)
+        return difference(self._storage, operation.parent, operation.operation_id)
 
     def last_undoable(self, user: str) -> Operation | None:
         """Return what the user's undo takes back: the newest edit of theirs that stands."""
-        with read(self._engine) as connection:
-            return history.last_undoable(connection, self._storage.volume_id, user)
+        return self._own(history.last_undoable, user)
 
     def last_redoable(self, user: str) -> Operation | None:
         """Return the undo that the user's redo takes back; None after a newer edit of theirs."""
+        return self._own(history.last_redoable, user)
+
+    def _own(
+        self,
+        find: Callable[[sa.Connection, int, Segment, str], Operation | None],
+        user: str,
+    ) -> Operation | None:
+        """Return what `find` finds among the operations made on this branch itself."""
+        whole = Segment(self._branch_id, 0, self.head)
         with read(self._engine) as connection:
-            return history.last_redoable(connection, self._storage.volume_id, user)
+            return find(connection, self._storage.volume_id, whole, user)
 
     # Housekeeping
 
@@ -170,26 +269,35 @@ class LabelRepository:
         """
         old = [name for name, age in self._storage.packs.names() if age >= min_age_s]
         with read(self._engine) as connection:
+            b = BRANCHES.c
+            mine = sa.select(b.branch_id).where(b.volume_id == self._storage.volume_id)
             query = sa.select(CHUNKS.c.pack).distinct()
-            here = CHUNKS.c.volume_id == self._storage.volume_id
-            named = set(connection.scalars(query.where(here)))
+            named = set(connection.scalars(query.where(CHUNKS.c.branch_id.in_(mine))))
         orphans = [name for name in old if name not in named]
         for name in orphans:
             self._storage.packs.remove(name)
         return orphans
 
 
-def _volume_id(engine: sa.Engine, volume: str, levels: tuple[ScaleLevel, ...]) -> int:
+def _volume_id(
+    engine: sa.Engine, volume: str, levels: tuple[ScaleLevel, ...], time: str
+) -> tuple[int, int]:
+    """Return the ids of a volume and of its first branch, made when they are new."""
     shapes = [list(level.shape) for level in levels]
-    query = sa.select(VOLUMES.c.volume_id, VOLUMES.c.shapes).where(VOLUMES.c.name == volume)
+    v, b = VOLUMES.c, BRANCHES.c
+    query = (
+        sa.select(v.volume_id, v.shapes, sa.func.min(b.branch_id))
+        .join(BRANCHES, b.volume_id == v.volume_id)
+        .where(v.name == volume)
+        .group_by(v.volume_id)
+    )
     with read(engine) as connection:
         row = connection.execute(query).one_or_none()
     if row is None:
         with write(engine) as connection:
             row = connection.execute(query).one_or_none()
             if row is None:
-                values = {"name": volume, "shapes": shapes, "head": 0, "next_id": 1}
-                connection.execute(VOLUMES.insert(), values)
+                _insert_volume(connection, volume, shapes, time)
                 row = connection.execute(query).one()
     if row[1] != shapes:
         raise ConflictError(
@@ -198,4 +306,14 @@ def _volume_id(engine: sa.Engine, volume: str, levels: tuple[ScaleLevel, ...]) -
             "another name.",
             ErrorKind.NAME_TAKEN,
         )
-    return int(row[0])
+    return int(row[0]), int(row[2])
+
+
+def _insert_volume(
+    connection: sa.Connection, volume: str, shapes: list[list[int]], time: str
+) -> None:
+    values = {"name": volume, "shapes": shapes, "head": 0, "next_id": 1}
+    connection.execute(VOLUMES.insert(), values)
+    query = sa.select(VOLUMES.c.volume_id).where(VOLUMES.c.name == volume)
+    branch = {"volume_id": connection.scalar(query), "name": MAIN, "fork_version": 0, "head": 0}
+    connection.execute(BRANCHES.insert(), branch | {"user_name": "", "time": time})

@@ -1,8 +1,8 @@
 """The tables of the label store: append-only, so that every version stays what it was.
 
-Each row names the operation that wrote it; "the state at version v" is the newest row at or before
-v. Only three values ever change in place: a volume's `head` and `next_id`, and an operation's
-`undone_by`.
+Each row names the operation that wrote it and the branch it was written on; "the state at version
+v" is the newest row at or before v on the way from v back through the branches it came from
+(`branches.Path`). Only a volume's and a branch's counters ever change in place.
 """
 
 from __future__ import annotations
@@ -11,9 +11,21 @@ import sqlalchemy as sa
 
 from segmentation_backend import database
 
-__all__ = ["CHUNKS", "EDGES", "OPERATIONS", "ROOTS", "SUPERVOXELS", "VOLUMES", "create_tables"]
+__all__ = [
+    "BRANCHES",
+    "BRANCH_MERGES",
+    "CHUNKS",
+    "EDGES",
+    "METADATA",
+    "OPERATIONS",
+    "ROOTS",
+    "SUPERVOXELS",
+    "TAGS",
+    "VOLUMES",
+    "create_tables",
+]
 
-_METADATA = sa.MetaData()
+METADATA = sa.MetaData()
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -27,20 +39,41 @@ def _number(name: str) -> sa.Column[int]:
 
 VOLUMES = sa.Table(
     "label_volumes",
-    _METADATA,
+    METADATA,
     sa.Column("volume_id", sa.Integer, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     # Shapes of the scale levels: packs made for one grid must never be read with another.
     sa.Column("shapes", sa.JSON, nullable=False),
+    # The newest operation on any branch: operation ids are given out once per volume.
     _number("head"),
     _number("next_id"),
 )
 
+BRANCHES = sa.Table(
+    "label_branches",
+    METADATA,
+    sa.Column("branch_id", sa.Integer, primary_key=True),
+    _number("volume_id"),
+    sa.Column("name", sa.Text, nullable=False),
+    # Where it left its parent; 0 and none for the first branch.
+    sa.Column("parent_id", sa.Integer),
+    _number("fork_version"),
+    _number("head"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    # When somebody deleted it: its name is free again, its versions stay until `gc`.
+    sa.Column("deleted", sa.Text),
+    sa.Index("label_branches_by_volume", "volume_id", "name"),
+)
+
 OPERATIONS = sa.Table(
     "label_operations",
-    _METADATA,
+    METADATA,
     _key("volume_id"),
     _key("operation_id"),
+    _number("branch_id"),
+    # The version it was applied to: the newest of its branch at that moment.
+    _number("parent"),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("user_name", sa.Text, nullable=False),
     sa.Column("time", sa.Text, nullable=False),
@@ -49,19 +82,20 @@ OPERATIONS = sa.Table(
     sa.Column("base_version", _ID),
     sa.Column("wrote_voxels", sa.Boolean, nullable=False),
     sa.Column("undoes", _ID),
-    sa.Column("undone_by", _ID),
     sa.Column("bbox", sa.JSON(none_as_null=True)),
     sa.Column("lineage", sa.JSON, nullable=False),
     sa.Column("provenance", sa.JSON, nullable=False),
     sa.UniqueConstraint("volume_id", "request_id"),
-    sa.Index("label_operations_by_user", "volume_id", "user_name", "operation_id"),
+    sa.Index("label_operations_by_user", "branch_id", "user_name", "operation_id"),
+    sa.Index("label_operations_by_time", "branch_id", "time"),
+    sa.Index("label_operations_by_undoes", "volume_id", "undoes"),
     sqlite_with_rowid=False,
 )
 
 CHUNKS = sa.Table(
     "label_chunks",
-    _METADATA,
-    _key("volume_id"),
+    METADATA,
+    _key("branch_id"),
     _key("level"),
     _key("z"),
     _key("y"),
@@ -71,41 +105,41 @@ CHUNKS = sa.Table(
     sa.Column("pack", sa.Text),
     sa.Column("start", _ID),
     sa.Column("length", _ID),
-    sa.Index("label_chunks_by_operation", "volume_id", "operation_id"),
+    sa.Index("label_chunks_by_operation", "branch_id", "operation_id"),
     sqlite_with_rowid=False,
 )
 
 EDGES = sa.Table(
     "label_edges",
-    _METADATA,
-    _key("volume_id"),
+    METADATA,
+    _key("branch_id"),
     _key("operation_id"),
     _key("a"),
     _key("b"),
     sa.Column("added", sa.Boolean, nullable=False),
-    sa.Index("label_edges_by_a", "volume_id", "a", "b"),
-    sa.Index("label_edges_by_b", "volume_id", "b"),
+    sa.Index("label_edges_by_a", "branch_id", "a", "b"),
+    sa.Index("label_edges_by_b", "branch_id", "b"),
     sqlite_with_rowid=False,
 )
 
 SUPERVOXELS = sa.Table(
     "label_supervoxels",
-    _METADATA,
-    _key("volume_id"),
+    METADATA,
+    _key("branch_id"),
     _key("supervoxel"),
     _key("operation_id"),
     # 0 voxels: gone since this operation; its other numbers are 0 too.
     *(_number(n) for n in ("voxels", "z0", "y0", "x0", "z1", "y1", "x1")),
     *(_number(n) for n in ("sum_z", "sum_y", "sum_x")),
-    sa.Index("label_supervoxels_by_operation", "volume_id", "operation_id"),
-    sa.Index("label_supervoxels_by_box", "volume_id", "z1", "z0", "y0", "y1", "x0", "x1"),
+    sa.Index("label_supervoxels_by_operation", "branch_id", "operation_id"),
+    sa.Index("label_supervoxels_by_box", "branch_id", "z1", "z0", "y0", "y1", "x0", "x1"),
     sqlite_with_rowid=False,
 )
 
 ROOTS = sa.Table(
     "label_roots",
-    _METADATA,
-    _key("volume_id"),
+    METADATA,
+    _key("branch_id"),
     _key("root"),
     _key("operation_id"),
     # Objects this operation changed, under their root ids before and after it: "has anybody touched
@@ -113,7 +147,30 @@ ROOTS = sa.Table(
     sqlite_with_rowid=False,
 )
 
+TAGS = sa.Table(
+    "label_tags",
+    METADATA,
+    _key("volume_id"),
+    sa.Column("name", sa.Text, primary_key=True),
+    _number("version"),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("time", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+BRANCH_MERGES = sa.Table(
+    "label_branch_merges",
+    METADATA,
+    # One row per operation that brought a branch's changes in: the next merge starts from there.
+    _key("volume_id"),
+    _key("operation_id"),
+    _number("source_branch"),
+    _number("source_version"),
+    sqlite_with_rowid=False,
+)
+
 
 def create_tables(engine: sa.Engine) -> None:
     """Create the tables that are missing; safe when several processes start at once."""
-    database.create_tables(engine, _METADATA)
+    database.create_tables(engine, METADATA)

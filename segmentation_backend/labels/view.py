@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from segmentation_backend.database import read
 from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import Roi, ScaleLevel
 from segmentation_backend.labels import index
@@ -118,9 +117,8 @@ class LabelView:
         digest = hashlib.blake2b(digest_size=16)
         places = self.storage.places(list(keys_over(roi, level)), self.version)
         for key in sorted(places):
-            place = places[key]
-            digest.update(f"{key}{place.pack}/{place.start}".encode())
-            digest.update(self.to_roots(self.storage.chunks.distinct(place)).tobytes())
+            digest.update(f"{key}{places[key]}".encode())
+            digest.update(self.to_roots(self.storage.distinct(places[key])).tobytes())
         return digest.hexdigest()
 
     def _key(self, level: int, position: Sequence[int]) -> ChunkKey:
@@ -155,24 +153,22 @@ class LabelView:
         self, supervoxels: Collection[int], automatic_kinds: Collection[str]
     ) -> set[int]:
         """Return those that an operation of another kind wrote, or that were ever joined."""
-        with read(self.storage.engine) as connection:
-            return index.edited_supervoxels(
-                connection, self.storage.volume_id, supervoxels, automatic_kinds, self.version
-            )
+        return self.storage.query(
+            self.version,
+            lambda connection, path: index.edited_supervoxels(
+                connection, self.storage.volume_id, path, supervoxels, automatic_kinds
+            ),
+        )
 
     # Objects
 
     def statistics_of(self, supervoxels: Collection[int]) -> dict[int, SupervoxelStatistics]:
         """Return size and place of supervoxels; those that do not exist are absent."""
-        with read(self.storage.engine) as connection:
-            return index.statistics_of(
-                connection, self.storage.volume_id, supervoxels, self.version
-            )
+        return self.storage.statistics_of(supervoxels, self.version)
 
     def statistics_in(self, roi: Roi | None) -> dict[int, SupervoxelStatistics]:
         """Return size and place of the supervoxels whose box overlaps `roi` (None: all)."""
-        with read(self.storage.engine) as connection:
-            return index.statistics_in(connection, self.storage.volume_id, roi, self.version)
+        return self.storage.statistics_in(roi, self.version)
 
     def object(self, root: int) -> ObjectStats:
         """Return size and place of an object, named by its root or any of its supervoxels.
