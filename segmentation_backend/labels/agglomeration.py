@@ -1,163 +1,213 @@
-"""Edges → the object of each supervoxel at one version; a value that is advanced, never changed."""
+"""Which supervoxels are joined at one version: edges → objects, looked up where they are asked for.
+
+Nothing of an agglomeration is ever loaded as a whole: the root of each supervoxel, the members of
+each object and the edges between them are look-ups, so that a reader's memory and the way to an old
+version cost what is looked at, not what the volume holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from segmentation_backend.labels.delta import Edge
-from segmentation_backend.labels.kernels import translate
+from segmentation_backend.labels.kernels import distinct_ids, translate
 
-__all__ = ["NO_EDGES", "Agglomeration"]
+__all__ = ["NO_EDGES", "Agglomeration", "JoinSource", "components"]
 
 Ids = npt.NDArray[np.uint64]
 
-_LARGEST_OVERLAY = 8192
-"""Changed supervoxels before everything is packed into arrays anew (some ms per 10,000 edges)."""
+
+class JoinSource(Protocol):
+    """Where an agglomeration looks things up; never changes."""
+
+    def roots_of(self, supervoxels: Collection[int]) -> Mapping[int, int]:
+        """Return the roots of supervoxels; absent where it is the supervoxel itself."""
+        ...
+
+    def members_of(self, roots: Collection[int]) -> Mapping[int, Collection[int]]:
+        """Return the supervoxels of each root; absent where it is the only one."""
+        ...
+
+    def edges_at(self, supervoxels: Collection[int]) -> set[Edge]:
+        """Return the active edges with an end among supervoxels."""
+        ...
+
+    def all_edges(self) -> set[Edge]:
+        """Return every active edge."""
+        ...
 
 
-@dataclass(frozen=True, eq=False)
+def components(edges: Iterable[Edge]) -> dict[int, int]:
+    """Return the smallest id of each component, by its members (union-find, halving paths)."""
+    parent: dict[int, int] = {}
+
+    def find(node: int) -> int:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for a, b in edges:
+        low, high = sorted((find(a), find(b)))
+        parent[high] = low
+    return {node: find(node) for node in parent}
+
+
 class Agglomeration:
-    """Which supervoxels are joined: sorted arrays, and a small overlay of what changed since.
+    """The joins of one version. A supervoxel without an edge is its own root."""
 
-    A supervoxel that is not listed has no edge: it is its own root.
-    """
-
-    nodes: Ids
-    """Sorted supervoxels with an edge when the arrays were made."""
-    roots: Ids
-    """Their roots then."""
-    starts: npt.NDArray[np.int64]
-    """`neighbours[starts[i]:starts[i + 1]]` are those of `nodes[i]`."""
-    neighbours: Ids
-    newer_roots: Mapping[int, int] = field(default_factory=dict)
-    newer_neighbours: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    def __init__(self, source: JoinSource) -> None:
+        """Look things up in `source`."""
+        self._source = source
 
     @classmethod
-    def from_edges(cls, edges: Ids) -> Agglomeration:
-        """Return the agglomeration of active edges, uint64 (n, 2), in any order, each once."""
-        if len(edges) == 0:
-            return NO_EDGES
-        nodes, index = np.unique(edges.reshape(-1), return_inverse=True)
-        a, b = index.reshape(-1, 2).T
-        n = len(nodes)
-        graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(n, n))
-        count, component = connected_components(graph, directed=False)
-        smallest = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
-        np.minimum.at(smallest, component, nodes)
-        order = np.argsort(np.concatenate([a, b]), kind="stable")
-        starts = np.zeros(n + 1, dtype=np.int64)
-        np.cumsum(np.bincount(np.concatenate([a, b]), minlength=n), out=starts[1:])
-        neighbours = nodes[np.concatenate([b, a])][order]
-        return cls(nodes, smallest[component], starts, neighbours)
+    def from_edges(cls, edges: Iterable[Edge]) -> Agglomeration:
+        """Return the agglomeration of active edges, each once, held in memory."""
+        return cls(_InMemory(frozenset((min(e), max(e)) for e in edges)))
 
-    def _position(self, supervoxel: int) -> int | None:
-        at = int(np.searchsorted(self.nodes, np.uint64(supervoxel)))
-        return at if at < len(self.nodes) and int(self.nodes[at]) == supervoxel else None
+    def roots_of(self, supervoxels: Collection[int]) -> dict[int, int]:
+        """Return the root of each supervoxel: the smallest id of its object."""
+        found = self._source.roots_of(supervoxels)
+        return {s: found.get(s, s) for s in supervoxels}
 
     def root_of(self, supervoxel: int) -> int:
         """Return the smallest supervoxel id of the object that `supervoxel` belongs to."""
-        newer = self.newer_roots.get(supervoxel)
-        if newer is not None:
-            return newer
-        at = self._position(supervoxel)
-        return supervoxel if at is None else int(self.roots[at])
+        return self.roots_of([supervoxel])[supervoxel]
 
-    def neighbours_of(self, supervoxel: int) -> frozenset[int]:
-        """Return the supervoxels joined to one by an edge of its own."""
-        newer = self.newer_neighbours.get(supervoxel)
-        if newer is not None:
-            return newer
-        at = self._position(supervoxel)
-        if at is None:
-            return frozenset()
-        return frozenset(self.neighbours[self.starts[at] : self.starts[at + 1]].tolist())
+    def members_of(self, supervoxels: Collection[int]) -> dict[int, list[int]]:
+        """Return all supervoxels, sorted, of the object that each of `supervoxels` belongs to."""
+        roots = self.roots_of(supervoxels)
+        found = self._source.members_of(set(roots.values()))
+        return {s: sorted(found.get(root, (root,))) for s, root in roots.items()}
 
     def members(self, supervoxel: int) -> list[int]:
         """Return all supervoxels of the object that `supervoxel` belongs to, sorted."""
-        return sorted(_reachable(supervoxel, self.neighbours_of))
+        return self.members_of([supervoxel])[supervoxel]
 
     def edges_of(self, supervoxel: int) -> frozenset[Edge]:
         """Return the edges that join the object of `supervoxel`."""
-        return frozenset(
-            (a, b) for a in self.members(supervoxel) for b in self.neighbours_of(a) if a < b
-        )
+        return frozenset(self._source.edges_at(self.members(supervoxel)))
+
+    def edges_at(self, supervoxels: Collection[int]) -> set[Edge]:
+        """Return the edges with an end among supervoxels."""
+        return self._source.edges_at(supervoxels)
+
+    def neighbours_of(self, supervoxel: int) -> frozenset[int]:
+        """Return the supervoxels joined to one by an edge of its own."""
+        edges = self._source.edges_at([supervoxel])
+        return frozenset(b if a == supervoxel else a for a, b in edges)
 
     def has_edge(self, edge: Edge) -> bool:
         """Whether an edge is active."""
-        return edge[1] in self.neighbours_of(edge[0])
+        return edge in self._source.edges_at([edge[0]])
 
     def to_roots(self, supervoxels: Ids) -> Ids:
         """Return root ids for an array of supervoxel ids (uint64, any shape); 0 stays 0."""
         flat = np.ascontiguousarray(supervoxels).reshape(-1)
+        ids = distinct_ids(flat)
+        roots = self._source.roots_of(ids.tolist())
+        if not roots:
+            return flat.reshape(supervoxels.shape).copy()
         out = np.empty_like(flat)
-        translate(flat, *self._overlay, self.nodes, self.roots, out)
+        values = np.array([roots.get(s, s) for s in ids.tolist()], dtype=np.uint64)
+        translate(flat, ids[:0], ids[:0], ids, values, out)
         return out.reshape(supervoxels.shape)
 
-    @cached_property
-    def _overlay(self) -> tuple[Ids, Ids]:
-        keys = np.fromiter(self.newer_roots, dtype=np.uint64, count=len(self.newer_roots))
-        order = np.argsort(keys)
-        values = np.fromiter(self.newer_roots.values(), dtype=np.uint64, count=len(keys))
-        return keys[order], values[order]
-
-    def changed(self, added: Iterable[Edge], removed: Iterable[Edge]) -> Agglomeration:
+    def changed(self, added: Collection[Edge], removed: Collection[Edge]) -> Agglomeration:
         """Return the agglomeration after edges were added and removed.
 
         Costs the size of the objects touched, not of the volume.
         """
-        newer = dict(self.newer_neighbours)
+        return Agglomeration(_Changed(self, frozenset(added), frozenset(removed)))
 
-        def near(supervoxel: int) -> frozenset[int]:
-            found = newer.get(supervoxel)
-            return self.neighbours_of(supervoxel) if found is None else found
-
-        touched: set[int] = set()
-        for a, b in removed:
-            newer[a], newer[b] = near(a) - {b}, near(b) - {a}
-            touched.update((a, b))
-        for a, b in added:
-            newer[a], newer[b] = near(a) | {b}, near(b) | {a}
-            touched.update((a, b))
-        roots = dict(self.newer_roots)
-        while touched:
-            component = _reachable(touched.pop(), near)
-            roots.update(dict.fromkeys(component, min(component)))
-            touched -= component
-        result = Agglomeration(self.nodes, self.roots, self.starts, self.neighbours, roots, newer)
-        small = len(roots) <= _LARGEST_OVERLAY
-        return result if small else Agglomeration.from_edges(result.all_edges())
+    def changed_roots(self) -> Mapping[int, int]:
+        """Return the supervoxels whose root `changed` made another, with their new roots."""
+        source = self._source
+        return source.changed_roots if isinstance(source, _Changed) else {}
 
     def all_edges(self) -> Ids:
         """Return every active edge as uint64 (n, 2), the smaller id first."""
-        a = np.repeat(self.nodes, np.diff(self.starts))
-        known = np.stack([a, self.neighbours], axis=1)
-        changed = np.fromiter(self.newer_neighbours, np.uint64, len(self.newer_neighbours))
-        # Both ends of a changed edge are in the overlay, so rows that start there are out of date.
-        known = known[(known[:, 0] < known[:, 1]) & ~np.isin(known[:, 0], changed)]
-        newer = [(a, b) for a, near in self.newer_neighbours.items() for b in near if a < b]
-        return np.concatenate([known, np.array(newer, dtype=np.uint64).reshape(-1, 2)])
+        edges = sorted(self._source.all_edges())
+        return np.array(edges, dtype=np.uint64).reshape(-1, 2)
 
 
-def _reachable(start: int, near: Callable[[int], frozenset[int]]) -> set[int]:
-    seen = {start}
-    pending = [start]
-    while pending:
-        fresh = near(pending.pop()) - seen
-        seen |= fresh
-        pending.extend(fresh)
-    return seen
+class _InMemory:
+    def __init__(self, edges: frozenset[Edge]) -> None:
+        self._edges = edges
+        self._roots = components(edges)
+        self._members = _grouped(self._roots)
+
+    def roots_of(self, supervoxels: Collection[int]) -> Mapping[int, int]:
+        return self._roots
+
+    def members_of(self, roots: Collection[int]) -> Mapping[int, Collection[int]]:
+        return self._members
+
+    def edges_at(self, supervoxels: Collection[int]) -> set[Edge]:
+        ends = set(supervoxels)
+        return {edge for edge in self._edges if edge[0] in ends or edge[1] in ends}
+
+    def all_edges(self) -> set[Edge]:
+        return set(self._edges)
 
 
-def _no_ids() -> Ids:
-    return np.zeros(0, dtype=np.uint64)
+class _Changed:
+    """An agglomeration with some edges added and some removed."""
+
+    def __init__(
+        self, before: Agglomeration, added: frozenset[Edge], removed: frozenset[Edge]
+    ) -> None:
+        self._before = before
+        self._added = added
+        self._removed = removed
+        ends = {end for edge in added | removed for end in edge}
+        old = before.roots_of(ends)
+        groups = before.members_of(set(old.values()))
+        if removed:
+            edges = (before.edges_at([s for g in groups.values() for s in g]) - removed) | added
+            roots = components(edges)
+        else:
+            # Whole objects are joined: their inner edges need not be looked at.
+            merged = components((old[a], old[b]) for a, b in added)
+            roots = {s: merged.get(root, root) for root, group in groups.items() for s in group}
+        self._roots = {s: roots.get(s, s) for group in groups.values() for s in group}
+        self._members = _grouped(self._roots)
+        was = {s: root for root, group in groups.items() for s in group}
+        self.changed_roots = {s: root for s, root in self._roots.items() if root != was[s]}
+
+    def roots_of(self, supervoxels: Collection[int]) -> Mapping[int, int]:
+        found = {s: self._roots[s] for s in supervoxels if s in self._roots}
+        rest = [s for s in supervoxels if s not in found]
+        return found | self._before.roots_of(rest) if rest else found
+
+    def members_of(self, roots: Collection[int]) -> Mapping[int, Collection[int]]:
+        found: dict[int, Collection[int]] = {
+            r: self._members[r] for r in roots if r in self._members
+        }
+        rest = [r for r in roots if r not in found]
+        return found | self._before.members_of(rest) if rest else found
+
+    def edges_at(self, supervoxels: Collection[int]) -> set[Edge]:
+        ends = set(supervoxels)
+        added = {edge for edge in self._added if edge[0] in ends or edge[1] in ends}
+        return (self._before.edges_at(supervoxels) - self._removed) | added
+
+    def all_edges(self) -> set[Edge]:
+        before = {(a, b) for a, b in self._before.all_edges().tolist()}
+        return (before - self._removed) | self._added
 
 
-NO_EDGES = Agglomeration(_no_ids(), _no_ids(), np.zeros(1, dtype=np.int64), _no_ids())
+def _grouped(roots: Mapping[int, int]) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = defaultdict(list)
+    for supervoxel, root in roots.items():
+        groups[root].append(supervoxel)
+    return dict(groups)
+
+
+NO_EDGES = Agglomeration.from_edges(())
 """Every supervoxel is its own object."""

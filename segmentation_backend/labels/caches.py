@@ -1,26 +1,20 @@
-"""What a process remembers between reads: decoded chunks and recent agglomerations."""
+"""Decoded chunks that a process remembers between reads."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
-from segmentation_backend.labels.agglomeration import NO_EDGES, Agglomeration
+
 from segmentation_backend.labels.chunks import Chunk, decode
 from segmentation_backend.labels.delta import Edge, StoredChunk
 from segmentation_backend.labels.kernels import distinct_ids
 from segmentation_backend.labels.packs import PackStore
 
-__all__ = ["AgglomerationCache", "ChunkCache", "net_events"]
-
-_REMEMBERED_VERSIONS = 8
-_LONGEST_STEP = 4096
-"""Edge events that are applied one by one; a longer way is built anew from the active edges."""
-
-EdgeEvents = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
+__all__ = ["ChunkCache", "net_events"]
 
 
 class ChunkCache:
@@ -73,48 +67,6 @@ class ChunkCache:
         return known
 
 
-class AgglomerationCache:
-    """Agglomerations of recent versions; the next version costs its new events only."""
-
-    def __init__(
-        self,
-        events: Callable[[int, int], EdgeEvents],
-        is_ancestor: Callable[[int, int], bool],
-    ) -> None:
-        """Read the edge events from a version to a later one of its line by `events`."""
-        self._events = events
-        self._is_ancestor = is_ancestor
-        self._lock = Lock()
-        self._known: OrderedDict[int, Agglomeration] = OrderedDict({0: NO_EDGES})
-
-    def at(self, version: int) -> Agglomeration:
-        """Return which supervoxels are joined at a version."""
-        with self._lock:
-            known = self._known.get(version)
-            if known is None:
-                known = self._reach(version)
-                self._known[version] = known
-            self._known.move_to_end(version)
-            while len(self._known) > _REMEMBERED_VERSIONS:
-                self._known.popitem(last=False)
-            return known
-
-    def _reach(self, version: int) -> Agglomeration:
-        for nearest in sorted(self._known, key=lambda v: abs(v - version)):
-            low, high = sorted((nearest, version))
-            if not self._is_ancestor(low, high):
-                continue
-            edges, added = self._events(low, high)
-            if len(edges) > _LONGEST_STEP:
-                break
-            plus, minus = net_events(edges, added)
-            if version < nearest:
-                plus, minus = minus, plus
-            known = self._known[nearest]
-            return known.changed(plus, minus) if plus or minus else known
-        return Agglomeration.from_edges(_active(*self._events(0, version)))
-
-
 def net_events(
     edges: npt.NDArray[np.uint64], added: npt.NDArray[np.bool_]
 ) -> tuple[list[Edge], list[Edge]]:
@@ -126,14 +78,3 @@ def net_events(
         [edge for edge, change in balance.items() if change > 0],
         [edge for edge, change in balance.items() if change < 0],
     )
-
-
-def _active(edges: npt.NDArray[np.uint64], added: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
-    """Return the edges that are active after all events since version 0."""
-    if bool(added.all()):
-        return edges
-    unique, index = np.unique(edges, axis=0, return_inverse=True)
-    balance = np.zeros(len(unique), dtype=np.int64)
-    np.add.at(balance, index.reshape(-1), np.where(added, 1, -1))
-    active: npt.NDArray[np.uint64] = unique[balance > 0]
-    return active

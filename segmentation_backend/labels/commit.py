@@ -7,7 +7,7 @@ rebased there and then, so that a commit needs the lock once and always gets thr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -66,8 +66,8 @@ def commit_delta(
             return first
         head = _lock_head(connection, storage.volume_id, branch_id)
         delta = _on_head(connection, storage, delta, meta, head.version)
-        operation = _operation(storage, delta, meta, head, clock())
-        history.insert_operation(connection, storage.volume_id, operation, delta, meta)
+        operation, members = _operation(storage, delta, meta, head, clock())
+        history.insert_operation(connection, storage.volume_id, operation, delta, members, meta)
         _record_merge(connection, storage.volume_id, operation.operation_id, meta)
         _advance_head(connection, storage.volume_id, operation)
         hook("rows-written")
@@ -155,8 +155,8 @@ def _check_objects(
     # New ids of the delta itself are on nobody's record.
     existing = [s for s in delta.supervoxels if _existed(delta, s)]
     roots: set[int] = set()
-    for joins in (storage.agglomeration(base), storage.agglomeration(head)):
-        roots.update(joins.root_of(supervoxel) for supervoxel in existing)
+    for version in (base, head):
+        roots.update(storage.agglomeration(version).roots_of(existing).values())
     path = storage.versions.between(connection, base, head)
     touch = index.last_toucher(connection, path, roots)
     if touch is not None:
@@ -186,11 +186,12 @@ def _check_undo(
 
 def _operation(
     storage: LabelStorage, delta: Delta, meta: OperationMeta, head: _Head, now: datetime
-) -> Operation:
+) -> tuple[Operation, Mapping[int, int]]:
+    """Return the operation, and the supervoxels that belong to another root by it."""
     before = storage.agglomeration(head.version)
     joins_change = delta.edges_added or delta.edges_removed
     after = before.changed(delta.edges_added, delta.edges_removed) if joins_change else before
-    return Operation(
+    operation = Operation(
         operation_id=head.newest + 1,
         kind=meta.kind,
         user=meta.user,
@@ -206,3 +207,4 @@ def _operation(
         parent=head.version,
         branch_id=head.branch_id,
     )
+    return operation, after.changed_roots()

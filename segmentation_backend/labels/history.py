@@ -12,7 +12,14 @@ from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.branches import Path, Segment, within
 from segmentation_backend.labels.delta import Delta, StoredChunk
 from segmentation_backend.labels.operations import Lineage, Operation, OperationMeta
-from segmentation_backend.labels.schema import CHUNKS, EDGES, OPERATIONS, ROOTS, SUPERVOXELS
+from segmentation_backend.labels.schema import (
+    CHUNKS,
+    EDGES,
+    MEMBERS,
+    OPERATIONS,
+    ROOTS,
+    SUPERVOXELS,
+)
 
 __all__ = [
     "find_request",
@@ -200,9 +207,10 @@ def insert_operation(
     volume_id: int,
     operation: Operation,
     delta: Delta,
+    members: Mapping[int, int],
     meta: OperationMeta,
 ) -> None:
-    """Write every row of one operation."""
+    """Write every row of one operation; `members` are supervoxels with their new roots."""
     lineage = operation.lineage.to_json() | {"moved": sorted(delta.moved)}
     row = {
         "volume_id": volume_id,
@@ -228,6 +236,7 @@ def insert_operation(
         CHUNKS: _chunk_rows(delta),
         EDGES: _edge_rows(delta),
         SUPERVOXELS: _statistics_rows(delta),
+        MEMBERS: [{"supervoxel": s, "root": root} for s, root in sorted(members.items())],
         ROOTS: [{"root": root} for root in touched],
     }
     for table, values in rows.items():

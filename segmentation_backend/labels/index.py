@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,21 @@ import sqlalchemy as sa
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.branches import Path, Segment, within
 from segmentation_backend.labels.delta import ChunkKey, Edge, StoredChunk
-from segmentation_backend.labels.schema import CHUNKS, EDGES, OPERATIONS, ROOTS, SUPERVOXELS
+from segmentation_backend.labels.schema import (
+    CHUNKS,
+    EDGES,
+    MEMBERS,
+    OPERATIONS,
+    ROOTS,
+    SUPERVOXELS,
+)
 from segmentation_backend.labels.statistics import SupervoxelStatistics
 
 __all__ = [
     "ChunkRow",
-    "StatisticsRows",
+    "active_edges",
     "changed_chunks",
+    "changed_roots",
     "changed_statistics",
     "chunk_history",
     "current_chunks",
@@ -27,6 +35,8 @@ __all__ = [
     "last_edge_writer",
     "last_statistics_writer",
     "last_toucher",
+    "members_of",
+    "roots_of",
     "statistics_in",
     "statistics_of",
 ]
@@ -34,11 +44,11 @@ __all__ = [
 _BATCH = 4096
 """Keys per statement; one statement serves every read that a viewer or an edit makes."""
 
+_SCAN_FROM = 20_000
+"""Supervoxels from which on reading all of a branch's records beats looking each one up."""
+
 ChunkRow = tuple[int, StoredChunk | None]
 """The operation that wrote a chunk, and where it lies (None: back to never written)."""
-
-StatisticsRows = Mapping[int, SupervoxelStatistics | None]
-"""What is on record of supervoxels; None where the last word is that it is gone."""
 
 
 def _batches(values: Collection[Any]) -> Iterator[Sequence[Any]]:
@@ -197,6 +207,103 @@ def edge_events(
     ]
     rows = np.concatenate(parts) if parts else np.zeros((0, 3), dtype=np.uint64)
     return np.ascontiguousarray(rows[:, :2]), rows[:, 2] != 0
+
+
+def active_edges(connection: sa.Connection, path: Path, supervoxels: Collection[int]) -> set[Edge]:
+    """Return the edges with an end among supervoxels that are active at the end of a path."""
+    c = EDGES.c
+    last: dict[Edge, bool] = {}
+    for batch in _batches(supervoxels):
+        for end in (c.a, c.b):
+            query = (
+                sa.select(c.a, c.b, c.added)
+                .where(within(path, c.branch_id, c.operation_id), end.in_(batch))
+                .order_by(c.operation_id)
+            )
+            last.update(((a, b), added) for a, b, added in map(tuple, connection.execute(query)))
+    return {edge for edge, is_active in last.items() if is_active}
+
+
+def roots_of(connection: sa.Connection, path: Path, supervoxels: Collection[int]) -> dict[int, int]:
+    """Return the roots on record at the end of a path; without record a supervoxel is its own."""
+    result: dict[int, int] = {}
+    for segment in path:
+        missing = [s for s in supervoxels if s not in result]
+        if len(missing) > _SCAN_FROM:
+            wanted = set(missing)
+            rows = _all_roots_on(connection, segment)
+            result.update((s, root) for s, root in rows.items() if s in wanted)
+        else:
+            for batch in _batches(missing):
+                result.update(_roots_on(connection, segment, batch))
+    return result
+
+
+def _roots_on(
+    connection: sa.Connection, segment: Segment, supervoxels: Sequence[int]
+) -> dict[int, int]:
+    values = ",".join(f"({int(s)})" for s in supervoxels)
+    branch, after, upto = (int(number) for number in segment)
+    rows = connection.exec_driver_sql(
+        f"WITH k(s) AS (VALUES {values}) "
+        "SELECT k.s, m.root FROM k CROSS JOIN label_members m "
+        f"WHERE m.branch_id = {branch} AND m.supervoxel = k.s AND m.operation_id = "
+        f"(SELECT MAX(n.operation_id) FROM label_members n WHERE n.branch_id = {branch} "
+        f"AND n.supervoxel = k.s AND n.operation_id > {after} AND n.operation_id <= {upto})"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _all_roots_on(connection: sa.Connection, segment: Segment) -> dict[int, int]:
+    m, newer = MEMBERS.c, MEMBERS.alias("newer")
+    newest = (
+        sa.select(sa.func.max(newer.c.operation_id))
+        .where(newer.c.branch_id == segment.branch_id, newer.c.supervoxel == m.supervoxel)
+        .where(newer.c.operation_id > segment.after, newer.c.operation_id <= segment.upto)
+        .correlate(MEMBERS)
+        .scalar_subquery()
+    )
+    query = sa.select(m.supervoxel, m.root).where(m.branch_id == segment.branch_id)
+    rows = connection.execute(query.where(m.operation_id == newest))
+    return {row[0]: row[1] for row in rows}
+
+
+def members_of(
+    connection: sa.Connection, path: Path, roots: Collection[int]
+) -> dict[int, list[int]]:
+    """Return the supervoxels of each root at the end of a path; lone roots are absent."""
+    m = MEMBERS.c
+    candidates = set(roots)
+    for batch in _batches(roots):
+        here = within(path, m.branch_id, m.operation_id)
+        query = sa.select(m.supervoxel).distinct().where(here, m.root.in_(batch))
+        candidates.update(connection.scalars(query))
+    if len(candidates) == len(set(roots)):
+        return {}
+    # A supervoxel that was once a member may be another object's by now.
+    now = roots_of(connection, path, candidates)
+    found: dict[int, list[int]] = {}
+    for supervoxel in sorted(candidates):
+        root = now.get(supervoxel, supervoxel)
+        if root in roots:
+            found.setdefault(root, []).append(supervoxel)
+    return found
+
+
+def changed_roots(connection: sa.Connection, path: Path, most: int) -> dict[int, int] | None:
+    """Return the newest root of each supervoxel that a path's operations gave one.
+
+    None: there are more than `most` of them.
+    """
+    m = MEMBERS.c
+    query = (
+        sa.select(m.supervoxel, m.root)
+        .where(within(path, m.branch_id, m.operation_id))
+        .order_by(m.operation_id)
+        .limit(most + 1)
+    )
+    rows = connection.execute(query).all()
+    return None if len(rows) > most else {row[0]: row[1] for row in rows}
 
 
 def last_edge_writer(connection: sa.Connection, path: Path, edge: Edge) -> int | None:

@@ -145,13 +145,10 @@ class Operation:
 
 def trace_lineage(delta: Delta, before: Agglomeration, after: Agglomeration) -> Lineage:
     """Return which objects a delta turns into which, given the joins before and after it."""
-    old, new = {}, {}
-    for supervoxel in delta.supervoxels:
-        change = delta.statistics.get(supervoxel)
-        if change is None or change.before is not None:
-            old[supervoxel] = before.root_of(supervoxel)
-        if change is None or change.after is not None:
-            new[supervoxel] = after.root_of(supervoxel)
+    changes = delta.statistics
+    there = [s for s in delta.supervoxels if s not in changes or changes[s].before is not None]
+    left = [s for s in delta.supervoxels if s not in changes or changes[s].after is not None]
+    old, new = before.roots_of(there), after.roots_of(left)
     became = {(old[s], new[s]) for s in old.keys() & new.keys()}
     became |= {(old[a], new[b]) for a, b in delta.moved if a in old and b in new}
     successors: dict[int, set[int]] = defaultdict(set)

@@ -122,13 +122,11 @@ class _Rebase:
     # Edges
 
     def _check_edges(self) -> None:
-        joins = self.storage.agglomeration(self.version)
-        for edge in sorted(self.delta.edges_added):
-            if joins.has_edge(edge):
-                self._refuse_edge(edge)
-        for edge in sorted(self.delta.edges_removed):
-            if not joins.has_edge(edge):
-                self._refuse_edge(edge)
+        changed = self.delta.edges_added | self.delta.edges_removed
+        active = self.storage.agglomeration(self.version).edges_at({edge[0] for edge in changed})
+        wrong = (self.delta.edges_added & active) | (self.delta.edges_removed - active)
+        if wrong:
+            self._refuse_edge(min(wrong))
 
     def _refuse_edge(self, edge: Edge) -> NoReturn:
         writer = self.storage.query(
@@ -174,13 +172,11 @@ class _Rebase:
 
     def _check_ends(self, statistics: Mapping[int, StatisticsChange]) -> None:
         """Refuse a change after which an edge would lead to a supervoxel that is gone."""
-        joins = self.storage.agglomeration(self.version)
-        for supervoxel, change in statistics.items():
-            if change.after is None:
-                for other in sorted(joins.neighbours_of(supervoxel)):
-                    edge = (min(supervoxel, other), max(supervoxel, other))
-                    if edge not in self.delta.edges_removed:
-                        self._refuse_edge(edge)
+        gone = [s for s, change in statistics.items() if change.after is None]
+        dangling = self.storage.agglomeration(self.version).edges_at(gone)
+        dangling -= self.delta.edges_removed
+        if dangling:
+            self._refuse_edge(min(dangling))
         ends = {end for edge in self.delta.edges_added for end in edge}
         present = self.storage.statistics_of(ends - statistics.keys(), self.version)
         for end in sorted(ends):

@@ -16,6 +16,7 @@ __all__ = [
     "BRANCH_MERGES",
     "CHUNKS",
     "EDGES",
+    "MEMBERS",
     "METADATA",
     "OPERATIONS",
     "ROOTS",
@@ -119,6 +120,20 @@ EDGES = sa.Table(
     sa.Column("added", sa.Boolean, nullable=False),
     sa.Index("label_edges_by_a", "branch_id", "a", "b"),
     sa.Index("label_edges_by_b", "branch_id", "b"),
+    sqlite_with_rowid=False,
+)
+
+MEMBERS = sa.Table(
+    "label_members",
+    METADATA,
+    # To which object a supervoxel belongs since an operation; without a row it is one by itself.
+    # It follows from the edges, and spares every read the walk along them.
+    _key("branch_id"),
+    _key("supervoxel"),
+    _key("operation_id"),
+    _number("root"),
+    sa.Index("label_members_by_root", "branch_id", "root"),
+    sa.Index("label_members_by_operation", "branch_id", "operation_id"),
     sqlite_with_rowid=False,
 )
 

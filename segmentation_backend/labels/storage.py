@@ -16,7 +16,7 @@ from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
 from segmentation_backend.labels import index
 from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.branches import Path, Versions
-from segmentation_backend.labels.caches import AgglomerationCache, ChunkCache, EdgeEvents
+from segmentation_backend.labels.caches import ChunkCache
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, decode
 from segmentation_backend.labels.delta import (
     BaseChunk,
@@ -25,6 +25,7 @@ from segmentation_backend.labels.delta import (
     InlineChunk,
     StoredChunk,
 )
+from segmentation_backend.labels.joins import RootCache, StoredJoins
 from segmentation_backend.labels.kernels import distinct_ids
 from segmentation_backend.labels.packs import PackStore
 from segmentation_backend.labels.schema import OPERATIONS
@@ -77,7 +78,7 @@ class LabelStorage:
         """Per level above 0: how many voxels of the level below one voxel spans (1 or 2 each)."""
         self.chunks = ChunkCache(packs, cache_bytes)
         self.versions = Versions(volume_id, main_id)
-        self._agglomerations = AgglomerationCache(self._edge_events, self.is_ancestor)
+        self._roots = RootCache(engine, self.versions)
 
     def level(self, level: int) -> ScaleLevel:
         """Return a scale level; raises InvalidInputError INVALID_PARAMETER."""
@@ -119,10 +120,7 @@ class LabelStorage:
 
     def agglomeration(self, version: int) -> Agglomeration:
         """Return which supervoxels are joined at a version."""
-        return self._agglomerations.at(version)
-
-    def _edge_events(self, after: int, upto: int) -> EdgeEvents:
-        return self.query_since(after, upto, index.edge_events)
+        return Agglomeration(StoredJoins(self.engine, self.versions, self._roots, version))
 
     # Chunks
 

@@ -186,7 +186,7 @@ class LabelView:
                 "Id 0 is background, not an object; point at a labelled voxel.",
                 ErrorKind.BACKGROUND_NOT_AN_OBJECT,
             )
-        members = {s: self.agglomeration.members(s) for s in set(supervoxels)}
+        members = self.agglomeration.members_of(set(supervoxels))
         # Ids above what SQL can hold were never given out; asking for them would be an error there.
         wanted = {m for group in members.values() for m in group if m < 2**63}
         statistics = self.statistics_of(wanted)
@@ -235,8 +235,8 @@ class LabelView:
         for root, statistics in zip(roots, found.values(), strict=True):
             groups[root].append(statistics)
         if not complete:
-            joins = self.agglomeration
-            outside = {m: root for root in groups for m in joins.members(root) if m not in found}
+            members = self.agglomeration.members_of(list(groups))
+            outside = {m: r for r, group in members.items() for m in group if m not in found}
             for supervoxel, statistics in self.statistics_of(outside.keys()).items():
                 groups[outside[supervoxel]].append(statistics)
         return groups

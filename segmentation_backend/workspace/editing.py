@@ -11,7 +11,14 @@ from typing import Any
 from segmentation_backend import edits
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate
-from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation, OperationMeta
+from segmentation_backend.labels import (
+    MAIN,
+    Delta,
+    LabelRepository,
+    LabelView,
+    Operation,
+    OperationMeta,
+)
 
 __all__ = ["EditContext", "Editor"]
 
@@ -30,14 +37,16 @@ class EditContext:
     """Any string: a repeated request answers with the first result and writes nothing."""
     base_version: int | None = None
     """The version the user saw; None means "whatever is newest"."""
+    branch: str = MAIN
+    """The branch that is edited."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Editor:
-    """Merge, split, undo, redo and revert on one label repository."""
+    """Every edit on one branch of a volume's labels, each committed exactly once."""
 
     def __init__(self, repository: LabelRepository) -> None:
-        """Edit the labels of a repository."""
+        """Edit the labels of a repository; edits that name another branch are for its own."""
         self._repository = repository
 
     def merge(
@@ -125,7 +134,7 @@ class Editor:
         edit: EditContext,
         attempt: Callable[[LabelView, OperationMeta], Operation],
     ) -> Operation:
-        digest = _digest(kind, intent)
+        digest = _digest(kind, intent, edit.branch)
         first = self._repository.find_request(edit.request_id, digest)
         if first is not None:
             return first
@@ -158,6 +167,7 @@ def check_id(value: object) -> int:
     return value
 
 
-def _digest(kind: str, intent: Mapping[str, Any]) -> str:
-    text = json.dumps([kind, intent], sort_keys=True, default=list)
+def _digest(kind: str, intent: Mapping[str, Any], branch: str) -> str:
+    parts = [kind, intent] if branch == MAIN else [kind, intent, branch]
+    text = json.dumps(parts, sort_keys=True, default=list)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

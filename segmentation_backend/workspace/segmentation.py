@@ -4,6 +4,7 @@ network and the label store meet."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +89,8 @@ def run_plan(
             view, plan.roi, labels, first, cast("edits.Existing", plan.existing)
         )
 
-    context = EditContext(edit.user, edit.request_id, None, provenance)
+    # Whatever is newest: a result that took minutes must not fall to an edit made meanwhile.
+    context = replace(edit, base_version=None, provenance=provenance)
     return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
 
 

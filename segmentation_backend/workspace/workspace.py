@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.geometry import Roi, VoxelSize
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.labels import LabelRepository, LabelView, ObjectStats, Operation
+from segmentation_backend.labels import MAIN, LabelRepository, ObjectStats, Operation
 from segmentation_backend.models.registry import (
     ModelSpec,
     default_model,
@@ -28,13 +28,15 @@ from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
-from segmentation_backend.workspace.editing import EditContext, Editor, check_id
+from segmentation_backend.workspace.editing import EditContext, check_id
 from segmentation_backend.workspace.encoding import (
     EncodedChunk,
     encode_labels,
     encode_nothing,
     etag_of,
 )
+from segmentation_backend.workspace.label_edits import LabelEdits
+from segmentation_backend.workspace.label_history import LabelHistory
 from segmentation_backend.workspace.planning import (
     EXISTING,
     SegmentationPlan,
@@ -66,7 +68,7 @@ class _Opened:
         return self.open_image()
 
 
-class Workspace:
+class Workspace(LabelEdits, LabelHistory):
     """A data directory, opened. One per process; safe to use from many threads.
 
     >>> workspace = Workspace(Path("data"))
@@ -138,14 +140,6 @@ class Workspace:
 
     # Reading
 
-    def head(self, volume: str) -> int:
-        """Return the newest version of a volume's labels."""
-        return self._open(volume).repository.head
-
-    def at(self, volume: str, version: int | None = None) -> LabelView:
-        """Return the labels of a version (the newest without one), read-only."""
-        return self._open(volume).repository.at(version)
-
     def image_chunk(self, volume: str, level: int, roi: Roi) -> npt.NDArray[Any]:
         """Return image voxels (z, y, x) of a level."""
         return self._open(volume).image.read(roi, level)
@@ -193,12 +187,6 @@ class Workspace:
             return opened.image.read(roi, level)
         return opened.repository.at(version).read(roi, level)
 
-    def operations(
-        self, volume: str, since: int = 0, limit: int = 100, user: str | None = None
-    ) -> list[Operation]:
-        """Return operations: those after `since` in order, or (since = 0) the newest first."""
-        return self._open(volume).repository.operations(since=since, limit=limit, user=user)
-
     def objects(
         self,
         volume: str,
@@ -213,42 +201,6 @@ class Workspace:
     def object(self, volume: str, root: int, version: int | None = None) -> ObjectStats:
         """Return the box, size and centroid of one object."""
         return self.at(volume, version).object(check_id(root))
-
-    # Editing
-
-    def merge(
-        self,
-        volume: str,
-        *,
-        ids: Sequence[int] | None = None,
-        points: Sequence[Coordinate] | None = None,
-        edit: EditContext,
-    ) -> Operation:
-        """Join two or more objects, named by ids or by voxels inside them."""
-        return self._editor(volume).merge(ids, points, edit)
-
-    def split_preview(self, volume: str, groups: Sequence[Sequence[Coordinate]]) -> SplitPreview:
-        """Work a split out without committing it; the result can be looked at for an hour."""
-        found = self._editor(volume).split_preview(groups)
-        return self._previews.save(volume, found.version, found.root, found.roi, found.sides)
-
-    def split(
-        self, volume: str, groups: Sequence[Sequence[Coordinate]], edit: EditContext
-    ) -> Operation:
-        """Cut one object into as many parts as there are groups of voxels."""
-        return self._editor(volume).split(groups, edit)
-
-    def undo(self, volume: str, edit: EditContext, operation_id: int | None = None) -> Operation:
-        """Take back the caller's last operation, or a named one."""
-        return self._editor(volume).undo(edit, operation_id)
-
-    def redo(self, volume: str, edit: EditContext, operation_id: int | None = None) -> Operation:
-        """Bring back what the caller's last undo took away."""
-        return self._editor(volume).redo(edit, operation_id)
-
-    def revert(self, volume: str, version: int, edit: EditContext) -> Operation:
-        """Bring the labels of an earlier version back, as a new operation."""
-        return self._editor(volume).revert(version, edit)
 
     # Previews
 
@@ -321,8 +273,9 @@ class Workspace:
         from segmentation_backend.workspace.segmentation import run_plan
 
         opened = self._open(plan.volume)
+        repository = self.repository(plan.volume, edit.branch)
         return run_plan(
-            plan, opened.info, opened.image, opened.repository, self.models_dir, edit, progress
+            plan, opened.info, opened.image, repository, self.models_dir, edit, progress
         )
 
     def warm_up(self) -> None:
@@ -331,8 +284,10 @@ class Workspace:
 
         rehearse(default_model(self.models_dir), self.models_dir)
 
-    def _editor(self, volume: str) -> Editor:
-        return Editor(self._open(volume).repository)
+    def repository(self, volume: str, branch: str = MAIN) -> LabelRepository:
+        """Return the labels of a volume, on a branch."""
+        repository = self._open(volume).repository
+        return repository if branch == MAIN else repository.branch(branch)
 
     def _open(self, name: str) -> _Opened:
         with self._lock:

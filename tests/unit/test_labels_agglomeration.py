@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation_backend.database import open_database
+from segmentation_backend.edits import import_labels
 from segmentation_backend.edits.joints import cut_members, linking_edges, rejoin
-from segmentation_backend.labels import Agglomeration, agglomeration
-from segmentation_backend.labels.agglomeration import NO_EDGES
-from segmentation_backend.labels.caches import AgglomerationCache, net_events
+from segmentation_backend.geometry import Roi, plan_levels
+from segmentation_backend.labels import Agglomeration, Delta, LabelRepository, OperationMeta
+from segmentation_backend.labels.caches import net_events
 
 Edge = tuple[int, int]
 EDGES = st.tuples(st.integers(1, 12), st.integers(1, 12)).filter(lambda e: e[0] < e[1])
@@ -23,6 +27,20 @@ def naive_component(start: int, edges: set[Edge]) -> list[int]:
         if not more:
             return sorted(seen)
         seen |= more
+
+
+def repository_with_ids(folder: Path, count: int) -> LabelRepository:
+    """Return labels whose version 1 has a voxel of each supervoxel from 1 to `count`."""
+    shape = (1, 1, count)
+    engine = open_database(folder / "labels.sqlite")
+    levels = plan_levels(shape, (1.0, 1.0, 1.0))
+    repository = LabelRepository(engine, folder / "packs", "v", levels)
+    if repository.head == 0:
+        labels = np.arange(1, count + 1, dtype=np.uint64).reshape(shape)
+        roi = Roi((0, 0, 0), shape)
+        delta = import_labels(repository.at(), roi, labels, repository.reserve_ids(count), "keep")
+        repository.commit(delta, OperationMeta("import", "ann"))
+    return repository
 
 
 def check(joins: Agglomeration, edges: set[Edge]) -> None:
@@ -42,8 +60,7 @@ def check(joins: Agglomeration, edges: set[Edge]) -> None:
 def test_joins_equal_a_naive_search_after_any_changes(
     edges: set[Edge], steps: list[tuple[set[Edge], set[Edge]]]
 ) -> None:
-    array = np.array(sorted(edges), dtype=np.uint64).reshape(-1, 2)
-    joins = Agglomeration.from_edges(array)
+    joins = Agglomeration.from_edges(edges)
     check(joins, edges)
     before = joins, set(edges)
     for plus, minus in steps:
@@ -51,67 +68,34 @@ def test_joins_equal_a_naive_search_after_any_changes(
         edges = (edges - removed) | added
         joins = joins.changed(added, removed)
         check(joins, edges)
-        check(Agglomeration.from_edges(joins.all_edges()), edges)
+        check(Agglomeration.from_edges(map(tuple, joins.all_edges().tolist())), edges)
     check(*before)
 
 
-def test_a_large_overlay_is_packed_into_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "segmentation_backend.labels.agglomeration._LARGEST_OVERLAY", 3, raising=True
-    )
-    joins = NO_EDGES
-    for edge in ((1, 2), (3, 4), (5, 6)):
-        joins = joins.changed([edge], [])
-    assert len(joins.nodes) >= 4
-    check(joins, {(1, 2), (3, 4), (5, 6)})
-    assert agglomeration.NO_EDGES is NO_EDGES
-
-
-class Log:
-    """A log of one edge event per version, counting what is read of it."""
-
-    def __init__(self, events: list[tuple[Edge, bool]]) -> None:
-        self.events = events
-        self.read = 0
-
-    def __call__(self, after: int, upto: int) -> tuple[np.ndarray, np.ndarray]:
-        part = self.events[after:upto]
-        self.read += len(part)
-        edges = np.array([e for e, _ in part], dtype=np.uint64).reshape(-1, 2)
-        return edges, np.array([plus for _, plus in part], dtype=bool)
-
-
-def state(events: list[tuple[Edge, bool]], version: int) -> set[Edge]:
-    edges: set[Edge] = set()
-    for edge, plus in events[:version]:
-        edges = edges | {edge} if plus else edges - {edge}
-    return edges
-
-
-@pytest.mark.parametrize("longest_step", [0, 3, 4096])
-def test_any_version_can_be_asked_for_in_any_order(
-    monkeypatch: pytest.MonkeyPatch, longest_step: int
+@given(st.lists(st.tuples(st.booleans(), st.sets(EDGES, max_size=4)), max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_every_version_of_a_store_joins_what_its_edges_join(
+    steps: list[tuple[bool, set[Edge]]],
 ) -> None:
-    monkeypatch.setattr("segmentation_backend.labels.caches._LONGEST_STEP", longest_step)
-    rng = np.random.default_rng(0)
-    events: list[tuple[Edge, bool]] = []
-    for _ in range(40):
-        a, b = sorted(rng.choice(np.arange(1, 13), 2, replace=False).tolist())
-        events.append(((a, b), (a, b) not in state(events, len(events))))
-    cache = AgglomerationCache(Log(events), lambda low, high: low <= high)
-    for version in [40, 3, 39, 0, 20, 40, 21, 1, *range(40)]:
-        check(cache.at(version), state(events, version))
-
-
-def test_the_next_version_reads_only_its_own_events() -> None:
-    events = [((k, k + 1), True) for k in range(1, 101)]
-    log = Log(events)
-    cache = AgglomerationCache(log, lambda low, high: low <= high)
-    cache.at(99)
-    log.read = 0
-    cache.at(100)
-    cache.at(100)
-    assert log.read == 1
+    with tempfile.TemporaryDirectory() as folder:
+        repository = repository_with_ids(Path(folder), 13)
+        states: list[set[Edge]] = [set()]
+        for is_merge, edges in steps:
+            active = states[-1]
+            added = edges - active if is_merge else set()
+            removed = set() if is_merge else edges & active
+            delta = Delta(
+                base_version=repository.head,
+                edges_added=frozenset(added),
+                edges_removed=frozenset(removed),
+            )
+            repository.commit(delta, OperationMeta("merge", "ann"))
+            states.append((active | added) - removed)
+            check(repository.at().agglomeration, states[-1])
+        cold = repository_with_ids(Path(folder), 13)
+        for version in [*reversed(range(len(states))), *range(len(states))]:
+            check(cold.at(version + 1).agglomeration, states[version])
+            check(repository.at(version + 1).agglomeration, states[version])
 
 
 def test_events_that_cancel_are_left_out() -> None:
