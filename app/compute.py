@@ -65,7 +65,7 @@ class DaskCompute:
 
     def __init__(self, config: Config) -> None:
         """Connect to the configured scheduler, or start one of one's own without a worker yet."""
-        self._place = (config.database_url, str(config.data_dir))
+        self._place = (config.database_url, str(config.data_dir), config.packs)
         self._cluster: Any = None if config.scheduler else _local_cluster(config)
         self._client = _dask.Client(config.scheduler or self._cluster, set_as_default=False)
         self._warmed: Any = None

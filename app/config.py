@@ -50,6 +50,10 @@ class Config:
     database_url: str | None = None
     """SQLAlchemy URL of the metadata database; a SQLite file in `data_dir` when unset."""
 
+    packs: str | None = None
+    """Where label packs are kept: a folder, or s3://bucket/prefix; a folder in `data_dir` when
+    unset."""
+
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
 
@@ -184,6 +188,9 @@ def _checked(key: str, value: object, where: str) -> object:
         return Path(value).expanduser().absolute()
     if type(value) is not kind or value == "":
         raise _wrong(key, value, where, f"must be {_WORDS[kind]}")
+    if key == "packs" and "://" not in str(value):
+        # Every process must mean the same folder, wherever it was started.
+        return str(Path(str(value)).expanduser().absolute())
     if isinstance(value, int) and value < _MINIMUM.get(key, 0):
         raise _wrong(key, value, where, f"must be at least {_MINIMUM[key]}")
     if key == "log_level" and value not in _LOG_LEVELS:

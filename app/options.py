@@ -24,7 +24,7 @@ __all__ = [
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-BASIC_SETTINGS = ("data_dir", "database_url", "user", "log_level")
+BASIC_SETTINGS = ("data_dir", "database_url", "packs", "user", "log_level")
 SERVER_SETTINGS = tuple(field.name for field in fields(Config) if field.name != "cloud")
 
 

@@ -26,28 +26,30 @@ class _Cancelled(BaseException):
     """Leaves a run between two blocks; no error, so nothing that handles errors may stop it."""
 
 
-def run_job(database_url: str | None, data_dir: str, job_id: str, attempt: int) -> None:
+def run_job(
+    database_url: str | None, data_dir: str, packs: str | None, job_id: str, attempt: int
+) -> None:
     """Run one attempt of a job; whatever comes of it stands in the job's row.
 
     A run that was committed but not yet recorded when its worker died is found again by its
     request id, so that a second attempt commits nothing.
     """
-    workspace = _workspace(database_url, data_dir)
+    workspace = _workspace(database_url, data_dir, packs)
     jobs = JobStore(workspace.engine)
     job = jobs.get(job_id)
     if job.state == "running" and job.attempts == attempt:
         jobs.update(job_id, attempt, _run(workspace, jobs, job))
 
 
-def warm_up(database_url: str | None, data_dir: str) -> None:
+def warm_up(database_url: str | None, data_dir: str, packs: str | None) -> None:
     """Do beforehand what the first job would have to wait for."""
-    _workspace(database_url, data_dir).warm_up()
+    _workspace(database_url, data_dir, packs).warm_up()
 
 
 @cache
-def _workspace(database_url: str | None, data_dir: str) -> Workspace:
+def _workspace(database_url: str | None, data_dir: str, packs: str | None) -> Workspace:
     # Kept for the next job: opening volumes again would cost each of them.
-    return Workspace(Path(data_dir), database_url, cloud_settings())
+    return Workspace(Path(data_dir), database_url, cloud_settings(), packs=packs)
 
 
 def _run(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, and say what came of it."""
     config = config_of(args)
-    workspace = Workspace(config.data_dir, config.database_url, config.cloud)
+    workspace = Workspace(config.data_dir, config.database_url, config.cloud, packs=config.packs)
     try:
         info = register_under_free_name(
             workspace, args.name, absolute_source(args.source), args.dataset, args.voxel_size

@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """List the models."""
     config = config_of(args)
-    workspace = Workspace(config.data_dir, config.database_url, config.cloud)
+    workspace = Workspace(config.data_dir, config.database_url, config.cloud, packs=config.packs)
     specs = workspace.models()
     if args.json:
         say(json.dumps([{**spec.to_json(), "is_default": i == 0} for i, spec in enumerate(specs)]))

@@ -31,14 +31,18 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--level", type=int, help="Image level; the model's best without it.")
     parser.add_argument("--request-id", help="A repeated id commits nothing and answers again.")
     parser.add_argument("--json", action="store_true", help="Print the operation as JSON.")
-    add_settings(parser, ("data_dir", "database_url", "user", "max_voxels", "log_level"))
+    add_settings(parser, ("data_dir", "database_url", "packs", "user", "max_voxels", "log_level"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment, and say which operation it became."""
     config = config_of(args)
     workspace = Workspace(
-        config.data_dir, config.database_url, config.cloud, max_voxels=config.max_voxels
+        config.data_dir,
+        config.database_url,
+        config.cloud,
+        max_voxels=config.max_voxels,
+        packs=config.packs,
     )
     try:
         plan = workspace.plan_segmentation(

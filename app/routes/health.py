@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryFile
-
 from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -30,7 +27,7 @@ def ready() -> ResponseReturnValue:
     parts = services()
     checks = {
         "database": _database_answers(parts),
-        "packs": _is_writable(parts.config.data_dir / "packs"),
+        "packs": _packs_answer(parts),
     }
     checks["workers"] = checks["database"] and parts.jobs.has_dispatcher()
     is_ready = all(checks.values())
@@ -70,9 +67,9 @@ def _database_answers(parts: Services) -> bool:
     return True
 
 
-def _is_writable(folder: Path) -> bool:
+def _packs_answer(parts: Services) -> bool:
     try:
-        with TemporaryFile(dir=folder):
-            return True
-    except OSError:
+        parts.workspace.check_packs()
+    except SegmentationError:
         return False
+    return True

@@ -60,6 +60,13 @@ def test_paths_become_absolute_and_home_is_known(tmp_path: Path) -> None:
     assert load(data_dir="~/x").data_dir == Path.home() / "x"
 
 
+def test_packs_are_an_absolute_folder_or_an_address_as_it_is(tmp_path: Path) -> None:
+    assert load().packs is None
+    assert load(packs="here").packs == str(tmp_path / "here")
+    assert load({"MITOGLANCE_PACKS": "~/x"}).packs == str(Path.home() / "x")
+    assert load({"MITOGLANCE_PACKS": "s3://bucket/labels"}).packs == "s3://bucket/labels"
+
+
 def test_an_empty_variable_is_unset() -> None:
     assert load({"MITOGLANCE_SCHEDULER": "", "MITOGLANCE_PORT": ""}).scheduler is None
 

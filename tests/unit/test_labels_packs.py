@@ -19,7 +19,7 @@ from segmentation_backend.labels import (
     InlineChunk,
     LabelRepository,
     OperationMeta,
-    PackStore,
+    PackFolder,
     StoredChunk,
 )
 
@@ -27,7 +27,7 @@ CHUNKS = {ChunkKey(0, 1, 2, 3): InlineChunk(b"some"), ChunkKey(1, 0, 1, 1): Inli
 
 
 def test_chunks_read_back_in_any_order(tmp_path: Path) -> None:
-    packs = PackStore(tmp_path)
+    packs = PackFolder(tmp_path)
     places = packs.write(CHUNKS)
     found = dict(packs.read(reversed(list(places.values()))))
     assert {key: found[place] for key, place in places.items()} == {
@@ -39,14 +39,14 @@ def test_chunks_read_back_in_any_order(tmp_path: Path) -> None:
 
 
 def test_every_write_makes_a_pack_of_its_own(tmp_path: Path) -> None:
-    packs = PackStore(tmp_path)
+    packs = PackFolder(tmp_path)
     names = {next(iter(packs.write(CHUNKS).values())).pack for _ in range(3)}
     assert len(names) == 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_chunk_is_an_error_not_zeros(tmp_path: Path, damage: str) -> None:
-    packs = PackStore(tmp_path)
+    packs = PackFolder(tmp_path)
     places = list(packs.write(CHUNKS).values())
     (file,) = tmp_path.glob("*/*.pack")
     content = bytearray(file.read_bytes())
@@ -61,7 +61,7 @@ def test_a_damaged_chunk_is_an_error_not_zeros(tmp_path: Path, damage: str) -> N
 
 
 def test_every_torn_length_of_a_pack_is_noticed(tmp_path: Path) -> None:
-    packs = PackStore(tmp_path)
+    packs = PackFolder(tmp_path)
     name = next(iter(packs.write(CHUNKS).values())).pack
     (file,) = tmp_path.glob("*/*.pack")
     content = file.read_bytes()
@@ -75,11 +75,42 @@ def test_every_torn_length_of_a_pack_is_noticed(tmp_path: Path) -> None:
 
 def test_a_missing_pack_is_unavailable_not_empty(tmp_path: Path) -> None:
     with pytest.raises(ResourceError) as caught:
-        list(PackStore(tmp_path).read([StoredChunk("ab" * 12, 8, 40)]))
+        list(PackFolder(tmp_path).read([StoredChunk("ab" * 12, 8, 40)]))
     assert caught.value.kind == ErrorKind.SOURCE_UNAVAILABLE
 
 
-class FailingPacks(PackStore):
+def test_a_pack_is_synced_then_named_then_its_folders_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[object] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        log.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    packs = PackFolder(tmp_path / "new" / "packs", log.append)
+    name = next(iter(packs.write(CHUNKS).values())).pack
+    file = tmp_path / "new" / "packs" / name[:2] / f"{name}.pack"
+    made = [file.parent.parent, file.parent.parent.parent, tmp_path]
+    folders, after = log[:3], log[3:]
+    assert sorted(folders) == sorted(folder.stat().st_ino for folder in made)  # type: ignore[type-var]
+    assert after == [
+        "pack-opened",
+        "pack-written",
+        file.stat().st_ino,
+        "pack-synced",
+        "pack-renamed",
+        file.parent.stat().st_ino,
+        "pack-durable",
+    ]
+    log.clear()
+    packs.put(name, packs.content(name))
+    assert log == [*after[:2], file.stat().st_ino, *after[3:]]
+
+
+class FailingPacks(PackFolder):
     """A store on a disk that fails at a step."""
 
     def __init__(self, folder: Path, step: str, code: int) -> None:
