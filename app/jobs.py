@@ -98,7 +98,7 @@ class JobStore:
     """Every job of every process, in one table."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        """Use the tables in `engine` (made by `storage.create_tables`)."""
+        """Use the tables in `engine`."""
         self._engine = engine
 
     # What callers do

@@ -58,7 +58,7 @@ class SessionStore:
     """Every session of every worker, in one table."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        """Use the table in `engine` (made by `storage.create_tables`)."""
+        """Use the table in `engine`."""
         self._engine = engine
 
     def create(

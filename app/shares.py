@@ -62,7 +62,7 @@ class ShareStore:
     """Shares by id."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        """Use the table in `engine` (made by `storage.create_tables`)."""
+        """Use the table in `engine`."""
         self._engine = engine
 
     def create(self, volume: str, version: int, view_state: Mapping[str, Any], user: str) -> Share:

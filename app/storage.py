@@ -7,18 +7,12 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from segmentation_backend import database
 from segmentation_backend.database import read, write
 
-__all__ = ["METADATA", "create_tables", "instance_id", "utc_now"]
+__all__ = ["METADATA", "instance_id", "utc_now"]
 
 METADATA = sa.MetaData()
-"""Every table that the web owns is declared on this."""
-
-
-def create_tables(engine: sa.Engine) -> None:
-    """Make the tables that are missing; several processes may do so at once."""
-    database.create_tables(engine, METADATA)
+"""Every table that the web owns is declared on this; migrations make them."""
 
 
 def utc_now() -> str:

@@ -60,6 +60,7 @@ class ErrorKind(StrEnum):
     NAME_TAKEN = "name-taken"
     JOB_FINISHED = "job-finished"
     REQUEST_ID_REUSED = "request-id-reused"
+    MAINTENANCE_RUNNING = "maintenance-running"
 
     READ_ONLY = "read-only"
 
@@ -74,6 +75,8 @@ class ErrorKind(StrEnum):
     CORRUPT_CHUNK = "corrupt-chunk"
     WEIGHTS_CHECKSUM_MISMATCH = "weights-checksum-mismatch"
     WEIGHTS_UNREADABLE = "weights-unreadable"
+    BASE_CHANGED = "base-changed"
+    CORRUPT_DATABASE = "corrupt-database"
 
     INTERNAL = "internal"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from databases import address_in
 
 from segmentation_backend.database import open_database
 from segmentation_backend.edits import import_labels, merge, split
@@ -36,7 +37,7 @@ def no_hook(_step: str) -> None:
 
 def open_store(folder: Path, hook: Callable[[str], None] = no_hook) -> LabelRepository:
     """Return the store of the crash tests."""
-    engine = open_database(folder / "labels.sqlite")
+    engine = open_database(address_in(folder))
     return LabelRepository(engine, folder / "packs", "v", LEVELS, hook=hook)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
+from databases import address_in
 
 from segmentation_backend.database import open_database
 from segmentation_backend.edits import import_labels, merge, split, undo
@@ -26,8 +28,14 @@ class Editor:
         self.levels = plan_levels(shape, voxel_size)
         self.folder = folder
         self.repository = LabelRepository(
-            open_database(folder / "labels.sqlite"), folder / "packs", "v", self.levels
+            open_database(address_in(folder)), folder / "packs", "v", self.levels
         )
+
+    def on(self, branch: str) -> Editor:
+        """Return an editor of the same labels on another branch."""
+        other = copy(self)
+        other.repository = self.repository.branch(branch)
+        return other
 
     def commit(self, delta: Delta, kind: str, user: str = "ann", **meta: object) -> Operation:
         return self.repository.commit(delta, OperationMeta(kind, user, **meta))  # type: ignore[arg-type]

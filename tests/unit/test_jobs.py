@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from databases import address_in
 
 from app.dispatcher import Dispatcher
 from app.jobs import MAX_ATTEMPTS, STALE_AFTER_S, Job, JobStore
-from app.storage import create_tables
 from segmentation_backend.database import open_database, write
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 
@@ -15,10 +15,8 @@ PLAN = {"volume": "cell"}
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    opened = open_database(tmp_path / "x.sqlite")
-    create_tables(opened)
-    return opened
+def engine(tmp_path: Path, database: str) -> sa.Engine:
+    return open_database(address_in(tmp_path))
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from databases import address_in
 
 from app.sessions import SessionStore
 from app.shares import ShareStore
-from app.storage import create_tables, instance_id
+from app.storage import instance_id
 from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, NotFoundError, ReadOnlyError
 
@@ -27,10 +28,8 @@ STATE = {
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    opened = open_database(tmp_path / "x.sqlite")
-    create_tables(opened)
-    return opened
+def engine(tmp_path: Path, database: str) -> sa.Engine:
+    return open_database(address_in(tmp_path))
 
 
 @pytest.fixture
@@ -137,7 +136,6 @@ def test_a_share_never_changes_and_an_unknown_one_is_refused(engine: sa.Engine) 
     assert caught.value.kind == ErrorKind.SHARE_NOT_FOUND
 
 
-def test_a_data_directory_keeps_its_name_and_tables_can_be_made_twice(engine: sa.Engine) -> None:
-    create_tables(engine)
+def test_a_data_directory_keeps_its_name(engine: sa.Engine) -> None:
     assert instance_id(engine) == instance_id(engine)
     assert len(instance_id(engine)) == 8
