@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi
-from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView, StatisticsChange
+from segmentation_backend.labels import (
+    CHUNK_SIDE,
+    ChunkKey,
+    Delta,
+    LabelView,
+    StatisticsChange,
+    SupervoxelStatistics,
+)
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.kernels import distinct_ids, translate
@@ -96,9 +103,9 @@ class _Import:
             if key not in present or not np.array_equal(new, old):
                 writes[key] = [(box.offset, new)]
                 table.add(new, _corner(key, box.offset))
-        changes = {s: StatisticsChange(None, after) for s, after in table.found().items()}
-        changes.update(self._remainders(cleared))
         chunks = stage(self.view.storage, self.view.version, writes)
+        changes = {s: StatisticsChange(None, after) for s, after in table.found().items()}
+        changes.update(self._remainders(cleared, present))
         return Delta(
             base_version=self.view.version,
             bbox=self.roi if chunks else None,
@@ -139,10 +146,15 @@ class _Import:
         edited = self.view.edited_supervoxels(found.tolist(), AUTOMATIC_KINDS)
         return found[~np.isin(found, np.array(sorted(edited), dtype=np.uint64))]
 
-    def _remainders(self, cleared: Ids) -> dict[int, StatisticsChange]:
+    def _remainders(
+        self, cleared: Ids, present: Mapping[ChunkKey, Chunk]
+    ) -> dict[int, StatisticsChange]:
         """Return the statistics of cleared supervoxels: what is left of them outside the region."""
         before = self.view.statistics_of(cleared.tolist())
-        table = StatisticsTable(cleared)
+        lost, table = StatisticsTable(cleared), StatisticsTable(cleared)
+        for key, box, _ in self._parts():
+            if key in present:
+                lost.add(present[key].cut(box), _corner(key, box.offset))
         reaching_out = [s.bbox for s in before.values() if not self.roi.encloses(s.bbox)]
         keys = {key for bbox in reaching_out for key in keys_over(bbox, 0)}
         for key, chunk in self.view.load_chunks(keys).items():
@@ -152,7 +164,22 @@ class _Import:
             if not inside.is_empty:
                 outside[inside.slices(corner)] = 0
             table.add(outside, corner)
-        return {s: StatisticsChange(old, table.get(s)) for s, old in before.items()}
+        return {
+            s: StatisticsChange(old, _left_over(old, lost.get(s), table.get(s)))
+            for s, old in before.items()
+        }
+
+
+def _left_over(
+    before: SupervoxelStatistics,
+    lost: SupervoxelStatistics | None,
+    outside: SupervoxelStatistics | None,
+) -> SupervoxelStatistics | None:
+    """Return the statistics of a supervoxel without the voxels it lost; `outside` has its box."""
+    if lost is None or outside is None or lost.voxels == before.voxels:
+        return before if lost is None else None
+    z, y, x = (a - b for a, b in zip(before.sums, lost.sums, strict=True))
+    return SupervoxelStatistics(before.voxels - lost.voxels, outside.bbox, (z, y, x))
 
 
 def _translated(block: Ids, keys: Ids, values: Ids) -> Ids:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
-from segmentation_backend.labels import Agglomeration
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels import LabelView
+from segmentation_backend.labels.agglomeration import components
 from segmentation_backend.labels.delta import Edge, edge_between
 
-__all__ = ["cut_members", "linking_edges", "rejoin"]
+__all__ = ["JoinsChange", "box_of", "cut_members", "linking_edges", "rejoin", "unhook"]
+
+
+class JoinsChange(NamedTuple):
+    """What an edit does to the joins of the supervoxels it writes."""
+
+    added: frozenset[Edge]
+    removed: frozenset[Edge]
+    bbox: Roi
+    """Around all voxels that belong to another root id now although nobody wrote them; may be
+    empty."""
 
 
 def cut_members(
@@ -57,8 +71,8 @@ def _source_side(
 
 def linking_edges(nodes: Collection[int], edges: Collection[Edge]) -> set[Edge]:
     """Return the edges still needed to make one component of `nodes`, by their smallest ids."""
-    graph = Agglomeration.from_edges(np.array(sorted(edges), dtype=np.uint64).reshape(-1, 2))
-    roots = sorted({graph.root_of(node) for node in nodes})
+    roots_of = components(edges)
+    roots = sorted({roots_of.get(node, node) for node in nodes})
     return {edge_between(a, b) for a, b in pairwise(roots)}
 
 
@@ -70,17 +84,45 @@ def rejoin(
     `pieces` maps (old supervoxel, side) to the supervoxel that piece is now; `edges` are the
     object's edges before. Pieces of joined supervoxels on the same side stay joined.
     """
-    sides: dict[int, set[int]] = {}
-    pieces_of: dict[int, set[int]] = {}
+    sides: dict[int, set[int]] = defaultdict(set)
+    sides_of: dict[int, set[int]] = defaultdict(set)
     for (supervoxel, side), piece in pieces.items():
-        sides.setdefault(side, set()).add(piece)
-        pieces_of.setdefault(supervoxel, set()).add(side)
-    wanted: set[Edge] = set()
+        sides[side].add(piece)
+        sides_of[supervoxel].add(side)
+    wanted: dict[int, set[Edge]] = defaultdict(set)
     for a, b in edges:
-        for side in pieces_of[a] & pieces_of[b]:
-            wanted.add(edge_between(pieces[a, side], pieces[b, side]))
-    for nodes in sides.values():
-        inner = [edge for edge in wanted if edge[0] in nodes]
-        wanted |= linking_edges(nodes, inner)
-    before = frozenset(edges)
-    return frozenset(wanted - before), frozenset(before - wanted)
+        for side in sides_of[a] & sides_of[b]:
+            wanted[side].add(edge_between(pieces[a, side], pieces[b, side]))
+    for side, nodes in sides.items():
+        wanted[side] |= linking_edges(nodes, wanted[side])
+    before, after = frozenset(edges), frozenset[Edge]().union(*wanted.values())
+    return after - before, before - after
+
+
+def unhook(view: LabelView, vanished: Collection[int]) -> JoinsChange:
+    """Return the joins when supervoxels lose their last voxel: what is left of an object stays one.
+
+    Where an object loses its smallest supervoxel, the others get another root id.
+    """
+    gone = set(vanished)
+    joins = view.agglomeration
+    removed = joins.edges_at(gone) if gone else set()
+    hooked = {end for edge in removed for end in edge}
+    added: set[Edge] = set()
+    renamed: set[int] = set()
+    groups = joins.members_of(hooked) if hooked else {}
+    for members in {tuple(group) for group in groups.values()}:
+        rest = set(members) - gone
+        if rest:
+            added |= linking_edges(rest, joins.edges_at(rest) - removed)
+            # The smallest member is the root.
+            renamed |= rest if members[0] in gone else set()
+    return JoinsChange(frozenset(added), frozenset(removed), box_of(view, renamed))
+
+
+def box_of(view: LabelView, supervoxels: Collection[int]) -> Roi:
+    """Return the box around supervoxels; empty for none."""
+    box = Roi((0, 0, 0), (0, 0, 0))
+    for statistics in view.statistics_of(supervoxels).values() if supervoxels else ():
+        box = box.union(statistics.bbox)
+    return box

@@ -9,7 +9,10 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate
 from segmentation_backend.labels import LabelView
 
-__all__ = ["Seeds", "locate_seeds"]
+__all__ = ["Points", "Seeds", "locate_seeds"]
+
+Points = Sequence[Sequence[Sequence[int]]]
+"""Groups of level-0 voxels, z, y, x."""
 
 _MOST_GROUPS = 255
 
@@ -24,8 +27,23 @@ class Seeds:
     supervoxels: tuple[frozenset[int], ...]
     """The supervoxels under each group."""
 
+    @property
+    def need_voxels(self) -> bool:
+        """Whether two groups share a supervoxel: then no cut between supervoxels parts them."""
+        together = set().union(*self.supervoxels)
+        return sum(len(group) for group in self.supervoxels) > len(together)
 
-def locate_seeds(view: LabelView, groups: Sequence[Sequence[Sequence[int]]]) -> Seeds:
+    def cells(self, factor: Coordinate, origin: Coordinate) -> list[list[Coordinate]]:
+        """Return the groups on a grid of `factor` voxels a cell, counted from the cell `origin`."""
+        return [[_cell(point, factor, origin) for point in group] for group in self.groups]
+
+
+def _cell(point: Coordinate, factor: Coordinate, origin: Coordinate) -> Coordinate:
+    z, y, x = (p // f - o for p, f, o in zip(point, factor, origin, strict=True))
+    return (z, y, x)
+
+
+def locate_seeds(view: LabelView, groups: Points) -> Seeds:
     """Return the points of a split with what lies under them.
 
     Raises InvalidInputError: SEEDS_ON_ONE_SIDE when there are fewer than two groups, one is empty,

@@ -1,51 +1,67 @@
 """Divide the voxels of one object between seeds: flooding from the seeds through the thick parts.
 
 The distance to the object's surface is the height of the flooded landscape, so that parts meet at
-necks (Meyer 1992; `skimage.segmentation.watershed`). A seed near the surface first climbs to the
-thick part it belongs to, and nothing counts as deeper than the shallowest of these parts: where no
-neck separates two seeds their fronts advance evenly and meet half way. Large objects are divided on
-a coarser grid and only the voxels near the cut are divided again at full resolution.
+necks (Meyer 1992). A seed near the surface first climbs to the thick part it belongs to, and
+nothing counts as deeper than the shallowest of these parts: where no neck separates two seeds their
+fronts advance evenly and meet half way. Large objects are divided on a coarser grid, and only the
+voxels near the cut, or too thin for that grid, are flooded at full resolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import prod
 
 import edt
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.segmentation import watershed
 
+from segmentation_backend.edits import flooding
 from segmentation_backend.geometry import Coordinate, VoxelSize
 
-__all__ = ["divide"]
+__all__ = ["can_hold", "divide"]
 
 Mask = npt.NDArray[np.bool_]
-Sides = npt.NDArray[np.uint8]
+Bytes = npt.NDArray[np.uint8]
+Depths = npt.NDArray[np.uint16]
+Places = npt.NDArray[np.int64]
+Squared = npt.NDArray[np.float32]
 Groups = Sequence[Sequence[Coordinate]]
 
-FINEST_LIMIT = 1_000_000
-"""Voxels of the object's box that are flooded directly (about 0.15 s on one core)."""
+FINEST_LIMIT = 2_000_000
+"""Voxels of the object's box that are flooded directly (some 50 ms on one core)."""
+
+_DEEPEST = 2**16 - 1
+"""What a depth can hold; nothing that can be split is thicker."""
+
+_AROUND = np.array([s for s in product((-1, 0, 1), repeat=3) if any(s)], dtype=np.int64)
+_BESIDE = np.array([s for s in _AROUND.tolist() if sum(map(abs, s)) == 1], dtype=np.int64)
 
 
-def divide(mask: Mask, groups: Groups, voxel_size: VoxelSize, limit: int = FINEST_LIMIT) -> Sides:
+def divide(
+    mask: Mask | Bytes, groups: Groups, voxel_size: VoxelSize, limit: int = FINEST_LIMIT
+) -> Bytes:
     """Return the side of each voxel of `mask`, uint8 z,y,x: 1 for the first group, 0 outside.
 
     `groups` are voxels of the mask (array coordinates), none in two groups. Every voxel of the mask
-    gets a side and every group at least its own voxels.
+    gets a side and every group at least its own voxels. An array of more than `limit` voxels is
+    divided on a coarser grid first. The same input always gives the same sides.
     """
+    inside = np.ascontiguousarray(mask).view(np.uint8)
     factor = _coarsening(mask.shape, voxel_size, limit)
-    while prod(factor) > 1 and _collide(groups, factor):
+    while prod(factor) > 1:
+        cells = flooding.majority_pool(inside, factor)
+        if can_hold(cells, _down(groups, factor)):
+            break
         factor = _halved(factor)
     if prod(factor) == 1:
-        return _flood(mask, _markers(mask.shape, groups), voxel_size)
-    coarse_mask = _any_pool(mask, factor)
-    coarse_groups = [[_down(p, factor) for p in group] for group in groups]
-    z, y, x = (edge * f for edge, f in zip(voxel_size, factor, strict=True))
-    coarse = _flood(coarse_mask, _markers(coarse_mask.shape, coarse_groups), (z, y, x))
-    return _refine(mask, coarse, groups, factor, voxel_size)
+        sides, left, _, _ = _flood(inside, groups, voxel_size, min(voxel_size))
+    else:
+        sides, left = _refine(inside, cells, groups, factor, voxel_size)
+    if left.size:
+        _give_islands(sides, left, groups, voxel_size)
+    return sides
 
 
 def _coarsening(shape: tuple[int, ...], voxel_size: VoxelSize, limit: int) -> Coordinate:
@@ -68,148 +84,127 @@ def _halved(factor: Coordinate) -> Coordinate:
     return (z, y, x)
 
 
-def _down(point: Sequence[int], factor: Coordinate) -> Coordinate:
-    z, y, x = (p // f for p, f in zip(point, factor, strict=True))
+def _down(groups: Groups, factor: Coordinate) -> list[list[Coordinate]]:
+    def cell(point: Coordinate) -> Coordinate:
+        z, y, x = (p // f for p, f in zip(point, factor, strict=True))
+        return (z, y, x)
+
+    return [[cell(point) for point in group] for group in groups]
+
+
+def can_hold(cells: Bytes, groups: Groups) -> bool:
+    """Whether a coarse mask tells the groups apart and shows what each of their points is on."""
+    places = [set(group) for group in groups]
+    apart = sum(map(len, places)) == len(set().union(*places))
+    return apart and all(cells[_around(point)].any() for group in places for point in group)
+
+
+def _around(point: Coordinate) -> tuple[slice, slice, slice]:
+    z, y, x = (slice(max(0, p - 1), p + 2) for p in point)
     return (z, y, x)
 
 
-def _collide(groups: Groups, factor: Coordinate) -> bool:
-    cells = [{_down(point, factor) for point in group} for group in groups]
-    return sum(len(c) for c in cells) > len(set().union(*cells))
-
-
-def _markers(shape: tuple[int, ...], groups: Groups) -> Sides:
-    markers = np.zeros(shape, dtype=np.uint8)
-    for side, group in enumerate(groups, start=1):
-        for point in group:
-            markers[point] = side
-    return markers
-
-
-def _any_pool(mask: Mask, factor: Coordinate) -> Mask:
-    padding = [(0, -n % f) for n, f in zip(mask.shape, factor, strict=True)]
-    padded = np.pad(mask, padding)
-    cells = []
-    for n, f in zip(padded.shape, factor, strict=True):
-        cells += [n // f, f]
-    return np.asarray(padded.reshape(cells).any(axis=(1, 3, 5)), dtype=np.bool_)
-
-
-def _distance(mask: Mask, voxel_size: VoxelSize) -> npt.NDArray[np.float32]:
-    """Return the distance to the surface in finest voxel edges.
+def _squared_distance(inside: Bytes, voxel_size: VoxelSize) -> Squared:
+    """Return the squared distances to the surface.
 
     An object one voxel thick has no inside along that axis: only its outline counts there.
     """
-    padding = [(1, 1) if n > 1 else (0, 0) for n in mask.shape]
-    padded = np.pad(mask, padding)
-    distance = edt.edt(padded, anisotropy=voxel_size, black_border=False)
-    inner = tuple(slice(a, n - b) for (a, b), n in zip(padding, padded.shape, strict=True))
-    return np.asarray(distance[inner] / min(voxel_size), dtype=np.float32)
+    thick = [axis for axis in range(3) if inside.shape[axis] > 1] or [2]
+    edges = [voxel_size[axis] for axis in thick]
+    squared = edt.edtsq(
+        inside.reshape([inside.shape[axis] for axis in thick]),
+        anisotropy=edges if len(edges) > 1 else edges[0],
+        black_border=True,
+    )
+    return np.asarray(squared, dtype=np.float32).reshape(inside.shape)
 
 
-def _depth(distance: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    """Return the distance rounded: noise becomes plateaus, on which fronts advance evenly."""
-    return np.rint(distance).astype(np.int32)
-
-
-def _climb(distance: npt.NDArray[np.float32], markers: Sides) -> tuple[Sides, int]:
-    """Let each seed climb to the nearest thick part, and return the markers with their ways.
+def _climb(squared: Squared, groups: Groups, unit: float) -> tuple[Bytes, Places, int]:
+    """Let each seed climb to the nearest thick part; return the sides of their ways, and the ways.
 
     Also returns the depth that every group reached: the landscape is level above it.
     """
-    ways = markers.copy()
-    reached: dict[int, int] = {}
-    for seed in np.argwhere(markers):
-        side = int(markers[tuple(seed)])
-        top = _ascend(distance, ways, tuple(seed), side)
-        reached[side] = max(reached.get(side, 0), round(float(distance[top])))
-    return ways, min(reached.values())
+    sides = np.zeros(squared.shape, dtype=np.uint8)
+    for side, group in enumerate(groups, start=1):
+        sides[tuple(np.transpose(group))] = side
+    ways: set[Coordinate] = set()
+    reached = []
+    for side, group in enumerate(groups, start=1):
+        tops = []
+        for point in sorted(group):
+            way = _ascend(squared, sides, point, side)
+            ways.update(way)
+            tops.append(float(squared[way[-1]]))
+        reached.append(round(max(tops) ** 0.5 / unit))
+    places = np.ravel_multi_index(tuple(np.transpose(sorted(ways))), squared.shape)
+    return sides, places, min(*reached, _DEEPEST)
 
 
-def _ascend(
-    distance: npt.NDArray[np.float32], ways: Sides, start: tuple[int, ...], side: int
-) -> tuple[int, ...]:
-    """Mark the steepest way up from a voxel, and return where it ends: never on another's way."""
-    at = start
+def _ascend(squared: Squared, sides: Bytes, start: Coordinate, side: int) -> list[Coordinate]:
+    """Mark and return the steepest way up from a voxel; it ends before another's way."""
+    way = [start]
     while True:
-        window = tuple(slice(max(0, p - 1), p + 2) for p in at)
-        step = np.unravel_index(int(distance[window].argmax()), distance[window].shape)
-        above = tuple(int(s) + max(0, p - 1) for s, p in zip(step, at, strict=True))
-        if distance[above] <= distance[at] or ways[above] not in (0, side):
-            return at
-        ways[above] = side
-        at = above
+        at = way[-1]
+        window = squared[_around(at)]
+        step = np.unravel_index(int(window.argmax()), window.shape)
+        z, y, x = (int(s) + max(0, p - 1) for s, p in zip(step, at, strict=True))
+        if squared[z, y, x] <= squared[at] or sides[z, y, x] not in (0, side):
+            return way
+        sides[z, y, x] = side
+        way.append((z, y, x))
 
 
-def _flood(mask: Mask, markers: Sides, voxel_size: VoxelSize) -> Sides:
-    distance = _distance(mask, voxel_size)
-    ways, level = _climb(distance, markers)
-    landscape = -np.minimum(_depth(distance), level)
-    sides = _watershed(landscape, ways, mask)
-    if (mask & (sides == 0)).any():
+def _flood(
+    inside: Bytes, groups: Groups, voxel_size: VoxelSize, unit: float
+) -> tuple[Bytes, Places, Squared, int]:
+    """Return sides, voxels left without one, squared distances, and the depth of the level part."""
+    squared = _squared_distance(inside, voxel_size)
+    sides, ways, level = _climb(squared, groups, unit)
+    depth = flooding.rounded_depth(squared, unit, level)
+    # Both arrays hold 0 and 1 only, so that they may be read as the other's type.
+    left = np.flatnonzero(inside.view(np.bool_) & (sides == 0))
+    return sides, _spread(inside, sides, depth, left, ways), squared, level
+
+
+def _spread(inside: Bytes, sides: Bytes, depth: Depths, left: Places, sources: Places) -> Places:
+    """Flood `left` from `sources`; return what touches neither by a face, an edge nor a corner."""
+    flooding.flood(sides, inside, depth, left, sources, _BESIDE)
+    left = left[sides.reshape(-1)[left] == 0]
+    if left.size:
         # Parts that hang on by an edge or a corner only.
-        sides = _watershed(landscape, sides, mask, connectivity=3)
-    return _give_islands(mask, sides, markers, voxel_size)
-
-
-def _watershed(
-    landscape: npt.NDArray[np.int32], markers: Sides, mask: Mask, connectivity: int = 1
-) -> Sides:
-    sides = watershed(landscape, markers, mask=mask, connectivity=connectivity)  # type: ignore[no-untyped-call]
-    return np.asarray(sides, dtype=np.uint8)
-
-
-def _give_islands(mask: Mask, sides: Sides, markers: Sides, voxel_size: VoxelSize) -> Sides:
-    """Give parts of the object that touch nothing else to the side of the nearest seed."""
-    islands, count = ndimage.label(mask & (sides == 0), structure=np.ones((3, 3, 3)))
-    if count == 0:
-        return sides
-    seeds = np.argwhere(markers)
-    centres = np.array(ndimage.center_of_mass(islands > 0, islands, range(1, count + 1)))
-    distances = np.linalg.norm((centres[:, None] - seeds[None]) * np.array(voxel_size), axis=2)
-    nearest = markers[tuple(seeds[distances.argmin(axis=1)].T)]
-    table = np.concatenate([np.zeros(1, dtype=np.uint8), nearest])
-    return np.where(islands > 0, table[islands], sides)
+        seen = np.zeros(inside.shape, dtype=np.uint16)
+        sources = flooding.sources_around(sides, left, _AROUND, seen)
+        flooding.flood(sides, inside, depth, left, sources, _AROUND)
+        left = left[sides.reshape(-1)[left] == 0]
+    return left
 
 
 def _refine(
-    mask: Mask, coarse: Sides, groups: Groups, factor: Coordinate, voxel_size: VoxelSize
-) -> Sides:
-    """Return the coarse division on the fine grid, flooded anew near the cut."""
-    sides = np.where(mask, _up(coarse, factor, mask.shape), np.uint8(0))
-    cut = ndimage.binary_dilation(_borders(coarse), np.ones((3, 3, 3), dtype=np.bool_))
-    band = mask & _up(cut, factor, mask.shape)
+    inside: Bytes, cells: Bytes, groups: Groups, factor: Coordinate, voxel_size: VoxelSize
+) -> tuple[Bytes, Places]:
+    """Divide the coarse `cells`, then the voxels near the cut or in no cell; see `_spread`."""
+    coarse_groups = _down(groups, factor)
+    for points in coarse_groups:
+        cells[tuple(np.transpose(points))] = 1
+    z, y, x = (edge * f for edge, f in zip(voxel_size, factor, strict=True))
+    unit = min(voxel_size)
+    coarse, _, squared, level = _flood(cells, coarse_groups, (z, y, x), unit)
+    sides = np.zeros_like(inside)
+    left = flooding.carry_down(inside, flooding.clear_cut(coarse), factor, sides)
     for side, group in enumerate(groups, start=1):
-        for point in group:
-            sides[point] = side
-            band[point] = False
-    if not band.any():
-        return sides
-    box = ndimage.find_objects(ndimage.binary_dilation(band).astype(np.uint8))[0]
-    band, near = band[box], mask[box]
-    near = near & ndimage.binary_dilation(band)
-    markers = np.where(near & ~band, sides[box], np.uint8(0))
-    again = _watershed(-_depth(_distance(mask[box], voxel_size)), markers, near)
-    sides[box] = np.where(band & (again > 0), again, sides[box])
-    return sides
+        sides[tuple(np.transpose(group))] = side
+    left = left[sides.reshape(-1)[left] == 0]
+    # Only the pages that the flood needs are ever touched.
+    depth = np.zeros(inside.shape, dtype=np.uint16)
+    sources = flooding.sources_around(sides, left, _BESIDE, depth)
+    places = np.concatenate([left, sources])
+    flooding.sampled_depth(squared, factor, unit, level, places, depth)
+    return sides, _spread(inside, sides, depth, left, sources)
 
 
-def _up(
-    coarse: npt.NDArray[np.uint8] | Mask, factor: Coordinate, shape: tuple[int, ...]
-) -> npt.NDArray[np.uint8] | Mask:
-    fine = coarse
-    for axis, f in enumerate(factor):
-        fine = fine.repeat(f, axis=axis)
-    return fine[tuple(slice(0, n) for n in shape)]
-
-
-def _borders(sides: Sides) -> Mask:
-    """Return the voxels with a neighbour, along an axis, on another side."""
-    border = np.zeros(sides.shape, dtype=np.bool_)
-    for axis in range(3):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-        differ = (sides[low] != sides[high]) & (sides[low] > 0) & (sides[high] > 0)
-        border[low] |= differ
-        border[high] |= differ
-    return border
+def _give_islands(sides: Bytes, left: Places, groups: Groups, voxel_size: VoxelSize) -> None:
+    """Give parts of the object that touch nothing else to the side of the nearest seed."""
+    seeds = sorted((tuple(p), side) for side, group in enumerate(groups, start=1) for p in group)
+    places = np.array([point for point, _ in seeds], dtype=np.int64)
+    of = np.array([side for _, side in seeds], dtype=np.uint8)
+    flooding.give_islands(sides, left, places, of, np.array(voxel_size, dtype=np.float64), _AROUND)

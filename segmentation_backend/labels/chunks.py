@@ -1,8 +1,8 @@
 """A chunk of supervoxel ids: 64 voxels a side, kept and stored as the box that holds labels.
 
 Encoded form: six bytes (the box inside the chunk: offset z, y, x, then side lengths z, y, x; all
-zero when the chunk is background) and one zstd frame (level 1) of the box as uint64, little-endian,
-C order z, y, x. One labelled slice in a chunk is thus 32 kB to compress, not 2 MB.
+zero when the chunk is background) and one zstd frame of the box as uint64, little-endian, C order
+z, y, x. One labelled slice in a chunk is thus 32 kB to compress, not 2 MB.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ __all__ = [
 
 CHUNK_SIDE = 64
 """Voxels per side of a chunk, at every scale level."""
+
+_ZSTD_LEVEL = 3
+"""Not 1: inside a large object its matches come to a few bytes each, five times the size of the
+frame and ten times the time to read it. Above 3 jagged labels take several times as long."""
 
 _SIDES = (CHUNK_SIDE, CHUNK_SIDE, CHUNK_SIDE)
 
@@ -102,7 +106,7 @@ def encode(chunk: Chunk) -> InlineChunk:
     header = bytes((*chunk.offset, *chunk.block.shape))
     if chunk.block.size == 0:
         return InlineChunk(bytes(6))
-    frame = zstandard.ZstdCompressor(level=1).compress(
+    frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(
         np.ascontiguousarray(chunk.block, dtype="<u8").data
     )
     return InlineChunk(header + frame)

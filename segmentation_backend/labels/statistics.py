@@ -12,7 +12,13 @@ import numpy.typing as npt
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels.kernels import accumulate
 
-__all__ = ["ObjectStats", "StatisticsTable", "SupervoxelStatistics", "sum_statistics"]
+__all__ = [
+    "ObjectStats",
+    "StatisticsTable",
+    "SupervoxelStatistics",
+    "joined_statistics",
+    "sum_statistics",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,16 @@ def sum_statistics(root: int, parts: Sequence[SupervoxelStatistics]) -> ObjectSt
         bbox = bbox.union(part.bbox)
         z, y, x = z + part.sums[0], y + part.sums[1], x + part.sums[2]
     return ObjectStats(root, bbox, voxels, (z / voxels, y / voxels, x / voxels), len(parts))
+
+
+def joined_statistics(
+    a: SupervoxelStatistics | None, b: SupervoxelStatistics
+) -> SupervoxelStatistics:
+    """Return the statistics of two sets of voxels that have none in common; None is no voxel."""
+    if a is None:
+        return b
+    z, y, x = (p + q for p, q in zip(a.sums, b.sums, strict=True))
+    return SupervoxelStatistics(a.voxels + b.voxels, a.bbox.union(b.bbox), (z, y, x))
 
 
 class StatisticsTable:

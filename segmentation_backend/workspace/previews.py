@@ -7,20 +7,26 @@ import os
 import re
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
-from segmentation_backend.errors import ErrorKind, NotFoundError
-from segmentation_backend.geometry import Roi
+from segmentation_backend import edits
+from segmentation_backend.errors import ErrorKind, NotFoundError, ResourceError
+from segmentation_backend.geometry import Coordinate, Roi, parse_coordinate
 
 __all__ = ["Previews", "SplitPreview"]
 
 KEEP_S = 3600.0
 """How long a preview can still be looked at."""
+
+_SUFFIX = ".preview"
+"""A file is one line of JSON (the preview, and its `factor`) and a zstd frame of its sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,13 @@ class SplitPreview:
     roi: Roi
     voxels: tuple[int, ...]
     """The voxels each group would get, in the order the groups were given."""
+    factor: Coordinate
+    """Voxels per cell of the preview; 1, 1, 1: the cut and the sizes are those of the split."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the split will be just this; else the sizes are estimates."""
+        return self.factor == (1, 1, 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return the preview as the HTTP interface shows it (without its URL)."""
@@ -44,6 +57,7 @@ class SplitPreview:
             "root": str(self.root),
             "roi": self.roi.to_json(),
             "voxels": list(self.voxels),
+            "exact": self.is_exact,
         }
 
 
@@ -55,45 +69,88 @@ class Previews:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(
-        self, volume: str, version: int, root: int, roi: Roi, sides: npt.NDArray[np.uint8]
-    ) -> SplitPreview:
-        """Keep a preview: `sides`, uint8 (z, y, x) shaped like `roi`, 0 outside, 1… per group."""
-        self._sweep()
-        counts = np.bincount(sides.ravel(), minlength=2)[1:]
+    def save(self, volume: str, found: edits.SplitPreview) -> SplitPreview:
+        """Keep a preview; ResourceError SOURCE_UNAVAILABLE when the disk takes no file."""
         preview = SplitPreview(
-            uuid.uuid4().hex, volume, version, root, roi, tuple(int(c) for c in counts)
+            uuid.uuid4().hex,
+            volume,
+            found.version,
+            found.root,
+            found.roi,
+            found.voxels,
+            found.factor,
         )
-        temporary = self._folder / f".{preview.preview_id}.npz"
-        np.savez_compressed(temporary, sides=sides, about=np.array(json.dumps(preview.to_json())))
-        os.replace(temporary, self._path(preview.preview_id))
+        about = json.dumps({**preview.to_json(), "factor": found.factor}).encode()
+        frame = zstandard.ZstdCompressor().compress(np.ascontiguousarray(found.sides).data)
+        path = self._folder / (preview.preview_id + _SUFFIX)
+        try:
+            self._sweep()
+            # Nobody knows the id before this returns, so nobody sees a file half written.
+            path.write_bytes(about + b"\n" + frame)
+        except OSError as err:
+            raise ResourceError(
+                f"The preview could not be kept ({err.strerror or err}); nothing was changed. "
+                "Check the disk that holds the data directory and preview the split again.",
+                ErrorKind.SOURCE_UNAVAILABLE,
+            ) from err
         return preview
 
-    def load(self, preview_id: str) -> tuple[SplitPreview, npt.NDArray[np.uint8]]:
-        """Return a preview and its sides."""
-        if not re.fullmatch(r"[0-9a-f]{32}", preview_id) or not self._path(preview_id).exists():
-            raise NotFoundError(
-                f"There is no split preview {preview_id!r}; previews are kept for an hour. "
-                "Preview the split again.",
-                ErrorKind.OBJECT_NOT_FOUND,
-            )
-        with np.load(self._path(preview_id)) as file:
-            about = json.loads(str(file["about"]))
-            sides: npt.NDArray[np.uint8] = file["sides"]
-        preview = SplitPreview(
-            preview_id,
-            about["volume"],
-            about["version"],
-            int(about["root"]),
-            Roi.from_json(about["roi"]),
-            tuple(about["voxels"]),
-        )
-        return preview, sides
+    def find(self, preview_id: str) -> SplitPreview:
+        """Return a preview made within the last hour; NotFoundError OBJECT_NOT_FOUND."""
+        with self._open(preview_id) as file:
+            return _about(file)
 
-    def _path(self, preview_id: str) -> Path:
-        return self._folder / f"{preview_id}.npz"
+    def sides(self, preview_id: str, roi: Roi) -> npt.NDArray[np.uint8]:
+        """Return the side of each voxel of a part of a preview, uint8 (z, y, x), 0 outside.
+
+        See `edits.voxel_sides` for what that is at the surface where `is_exact` is not.
+        """
+        with self._open(preview_id) as file:
+            preview = _about(file)
+            frame = file.read()
+        shape = preview.roi.downscale(preview.factor).shape
+        sides = np.frombuffer(zstandard.ZstdDecompressor().decompress(frame), dtype=np.uint8)
+        return edits.voxel_sides(
+            edits.SplitPreview(
+                preview.root,
+                preview.version,
+                preview.roi,
+                preview.factor,
+                sides.reshape(shape),
+                preview.voxels,
+            ),
+            roi,
+        )
+
+    def _open(self, preview_id: str) -> BinaryIO:
+        try:
+            if re.fullmatch(r"[0-9a-f]{32}", preview_id):
+                return (self._folder / (preview_id + _SUFFIX)).open("rb")
+        except FileNotFoundError:
+            pass
+        raise NotFoundError(
+            f"There is no split preview {preview_id!r}; previews are kept for an hour. "
+            "Preview the split again.",
+            ErrorKind.OBJECT_NOT_FOUND,
+        )
 
     def _sweep(self) -> None:
-        for path in self._folder.glob("*.npz"):
-            if time.time() - path.stat().st_mtime > KEEP_S:
-                path.unlink(missing_ok=True)
+        oldest = time.time() - KEEP_S
+        with os.scandir(self._folder) as files:
+            for file in files:
+                with suppress(FileNotFoundError):  # swept by another process meanwhile
+                    if file.stat().st_mtime < oldest:
+                        os.unlink(file)
+
+
+def _about(file: BinaryIO) -> SplitPreview:
+    about = json.loads(file.readline())
+    return SplitPreview(
+        about["id"],
+        about["volume"],
+        about["version"],
+        int(about["root"]),
+        Roi.from_json(about["roi"]),
+        tuple(about["voxels"]),
+        parse_coordinate(about["factor"], "factor"),
+    )

@@ -12,6 +12,8 @@ from segmentation_backend.edits import import_labels
 from segmentation_backend.errors import ErrorKind, SegmentationError
 from segmentation_backend.geometry import Roi
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Editor:

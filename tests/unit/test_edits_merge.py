@@ -10,6 +10,8 @@ from label_volumes import Editor
 
 from segmentation_backend.errors import ErrorKind, SegmentationError
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Editor:

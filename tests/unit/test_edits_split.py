@@ -16,6 +16,8 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelView
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 def check_split(editor: Editor, before: np.ndarray, root: int, parts: int) -> list[int]:
     """Check that `root` of `before` is `parts` objects now and nothing else changed."""

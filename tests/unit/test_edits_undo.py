@@ -17,6 +17,8 @@ from segmentation_backend.errors import (
 )
 from segmentation_backend.geometry import Roi
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Editor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,13 @@ def test_one_voxel_survives_encoding_in_few_bytes(at: tuple[int, int, int]) -> N
     encoded = encode(chunk)
     assert len(encoded.data) < 64
     assert np.array_equal(decode(encoded.data).cut(WHOLE), block)
+
+
+@pytest.mark.parametrize("level", [-5, 1, 3, 12])
+def test_a_frame_of_any_compression_level_is_read(level: int) -> None:
+    chunk = trim(random_block(2), (0, 0, 0))
+    frame = zstandard.ZstdCompressor(level=level).compress(chunk.block.tobytes())
+    assert np.array_equal(decode(encode(chunk).data[:6] + frame).block, chunk.block)
 
 
 def test_a_chunk_without_labels_is_the_empty_chunk() -> None:

@@ -15,6 +15,8 @@ from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
 from segmentation_backend.labels import LabelRepository, LabelView
 from segmentation_backend.labels.kernels import mode_pool
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 def check_levels(view: LabelView) -> None:
     below = view.read_supervoxels(view.bounds)
