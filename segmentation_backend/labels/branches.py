@@ -25,6 +25,7 @@ __all__ = [
     "Versions",
     "check_name",
     "common_ancestor",
+    "is_there",
     "list_branches",
     "within",
 ]
@@ -111,6 +112,13 @@ def list_branches(connection: sa.Connection, volume_id: int) -> list[Branch]:
     return [Branch(*row) for row in rows]
 
 
+def is_there(connection: sa.Connection, volume_id: int, version: int) -> bool:
+    """Whether a version can be read: `gc` removes those of deleted branches."""
+    o = OPERATIONS.c
+    query = sa.select(o.operation_id).where(o.volume_id == volume_id, o.operation_id == version)
+    return version == 0 or connection.scalar(query) is not None
+
+
 class _Fork(NamedTuple):
     parent_id: int | None
     version: int
@@ -154,8 +162,13 @@ class Versions:
         return int(found)
 
     def path(self, connection: sa.Connection, version: int) -> Path:
-        """Return the way from a version back to the first one."""
-        return tuple(self._segments(connection, self.branch_of(connection, version), version))
+        """Return the way from a version back to the first one; NotFoundError VERSION_NOT_FOUND."""
+        branch_id = self.branch_of(connection, version)
+        if branch_id != self._main_id and not is_there(connection, self._volume_id, version):
+            # What was known of it is from before `gc`: its rows are gone, which is not empty.
+            self._branch_of.pop(version, None)
+            self.branch_of(connection, version)
+        return tuple(self._segments(connection, branch_id, version))
 
     def _segments(
         self, connection: sa.Connection, branch_id: int, version: int

@@ -10,7 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
-from segmentation_backend.labels.branches import MAIN, Branch, check_name, list_branches
+from segmentation_backend.labels.branches import (
+    MAIN,
+    Branch,
+    check_name,
+    is_there,
+    list_branches,
+)
 from segmentation_backend.labels.schema import BRANCHES, TAGS, VOLUMES
 
 __all__ = [
@@ -75,6 +81,7 @@ def create_branch(
     """
     check_name(branch.name, "branch")
     _lock(connection, volume_id)
+    _check_there(connection, volume_id, branch.fork_version)
     _refuse_tag(list_tags(connection, volume_id), branch.name)
     for known in list_branches(connection, volume_id):
         if known.name == branch.name:
@@ -125,6 +132,7 @@ def create_tag(connection: sa.Connection, volume_id: int, tag: Tag) -> Tag:
     """Write a tag and return it; the same name for another version is ConflictError NAME_TAKEN."""
     check_name(tag.name, "tag")
     _lock(connection, volume_id)
+    _check_there(connection, volume_id, tag.version)
     for known in list_tags(connection, volume_id):
         if known.name == tag.name:
             if known.version == tag.version:
@@ -158,6 +166,15 @@ def _refuse_tag(tags: Sequence[Tag], name: str) -> None:
         raise ConflictError(
             f"There is a tag {name} already; choose another name for the branch.",
             ErrorKind.NAME_TAKEN,
+        )
+
+
+def _check_there(connection: sa.Connection, volume_id: int, version: int) -> None:
+    # Under the lock, where `gc` waits: what was there a moment ago may have been removed.
+    if not is_there(connection, volume_id, version):
+        raise NotFoundError(
+            f"There is no version {version} of this volume any more; see its history.",
+            ErrorKind.VERSION_NOT_FOUND,
         )
 
 

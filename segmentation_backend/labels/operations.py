@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.delta import Delta
 
-__all__ = ["Lineage", "Operation", "OperationMeta", "trace_lineage"]
+__all__ = ["BranchMerge", "Lineage", "Operation", "OperationMeta", "trace_lineage"]
+
+
+class BranchMerge(NamedTuple):
+    """What an operation brings in from another branch."""
+
+    branch_id: int
+    version: int
+    """The newest version of that branch whose changes were looked at."""
+    skipped: tuple[int, ...] = ()
+    """Supervoxels of the conflicts that were left open: the next merge asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +41,8 @@ class OperationMeta:
     """The operation an undo or redo takes back."""
     request_digest: str | None = None
     """Hash of the request: the same request id with another digest is refused."""
-    merges: tuple[int, int] | None = None
-    """(branch id, version) whose changes the operation brings in."""
+    merges: BranchMerge | None = None
+    """The branch whose changes the operation brings in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +53,51 @@ class Lineage:
     """Root ids, before the operation, of every object it changed."""
     added_roots: tuple[int, ...] = ()
     """Root ids of the same objects after it."""
-    merges: tuple[tuple[int, ...], ...] = ()
-    """Groups of old roots that are one object now."""
-    splits: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    """(old root, the new roots its voxels went to)."""
+    became: tuple[tuple[int, int], ...] = ()
+    """(old root, new root): voxels of the one are in the other now."""
+
+    @property
+    def merges(self) -> tuple[tuple[int, ...], ...]:
+        """Groups of old roots that are one object now."""
+        groups = _grouped((new, old) for old, new in self.became)
+        return tuple(group for _, group in groups if len(group) > 1)
+
+    @property
+    def splits(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """(old root, the new roots its voxels went to)."""
+        return tuple((old, group) for old, group in _grouped(self.became) if len(group) > 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists; ids as integers (SQL side) — see `Operation.to_json` for HTTP."""
         return {
             "removed": list(self.removed_roots),
             "added": list(self.added_roots),
-            "merges": [list(group) for group in self.merges],
-            "splits": [[old, list(new)] for old, new in self.splits],
+            "became": [list(pair) for pair in self.became],
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Lineage:
-        """Return what `to_json` made."""
+        """Return what `to_json` made, of this or an older release."""
+        became = value["became"] if "became" in value else _became_formerly(value)
         return cls(
-            tuple(value["removed"]),
-            tuple(value["added"]),
-            tuple(tuple(group) for group in value["merges"]),
-            tuple((old, tuple(new)) for old, new in value["splits"]),
+            tuple(value["removed"]), tuple(value["added"]), tuple((old, new) for old, new in became)
         )
+
+
+def _became_formerly(value: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Return the pairs of a record that kept only merges (each by its old roots) and splits."""
+    pairs = {(root, root) for root in set(value["removed"]) & set(value["added"])}
+    pairs |= {(old, new) for old, group in value["splits"] for new in group}
+    pairs |= {(old, min(group)) for group in value["merges"] for old in group}
+    return sorted(pairs)
+
+
+def _grouped(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, tuple[int, ...]]]:
+    """Return (first, its seconds) in ascending order."""
+    groups: dict[int, set[int]] = defaultdict(set)
+    for first, second in pairs:
+        groups[first].add(second)
+    return [(first, tuple(sorted(groups[first]))) for first in sorted(groups)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +183,6 @@ def trace_lineage(delta: Delta, before: Agglomeration, after: Agglomeration) -> 
     old, new = before.roots_of(there), after.roots_of(left)
     became = {(old[s], new[s]) for s in old.keys() & new.keys()}
     became |= {(old[a], new[b]) for a, b in delta.moved if a in old and b in new}
-    successors: dict[int, set[int]] = defaultdict(set)
-    ancestors: dict[int, set[int]] = defaultdict(set)
-    for root, successor in became:
-        successors[root].add(successor)
-        ancestors[successor].add(root)
     return Lineage(
-        tuple(sorted(set(old.values()))),
-        tuple(sorted(set(new.values()))),
-        tuple(tuple(sorted(group)) for _, group in sorted(ancestors.items()) if len(group) > 1),
-        tuple(
-            (r, tuple(sorted(group))) for r, group in sorted(successors.items()) if len(group) > 1
-        ),
+        tuple(sorted(set(old.values()))), tuple(sorted(set(new.values()))), tuple(sorted(became))
     )

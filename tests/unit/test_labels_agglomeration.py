@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from databases import address_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ def naive_component(start: int, edges: set[Edge]) -> list[int]:
 def repository_with_ids(folder: Path, count: int) -> LabelRepository:
     """Return labels whose version 1 has a voxel of each supervoxel from 1 to `count`."""
     shape = (1, 1, count)
-    engine = open_database(folder / "labels.sqlite")
+    engine = open_database(address_in(folder))
     levels = plan_levels(shape, (1.0, 1.0, 1.0))
     repository = LabelRepository(engine, folder / "packs", "v", levels)
     if repository.head == 0:
