@@ -6,13 +6,23 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from app.commands import demo, evaluate, import_image, models, open_path, segment, serve, train
+from app.commands import (
+    demo,
+    evaluate,
+    import_image,
+    index,
+    models,
+    open_path,
+    segment,
+    serve,
+    train,
+)
 from app.terminal import complain
 from segmentation_backend.errors import SegmentationError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, open_path, serve, import_image, segment, evaluate, train, models)
+_COMMANDS = (demo, open_path, serve, import_image, segment, index, evaluate, train, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,6 +38,9 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--name", help="What to call the volume; made from the path without it.")
     parser.add_argument("--dataset", help="Which array, where the file holds several.")
     parser.add_argument(
+        "--labels", metavar="PATH_OR_URL", help="Labels to begin from; they are read in place."
+    )
+    parser.add_argument(
         "--voxel-size", type=voxel_size, metavar="Z,Y,X", help="Edges in nm, if the data lie."
     )
     add_settings(parser, SERVER_SETTINGS)
@@ -48,9 +51,12 @@ def run(args: argparse.Namespace) -> int:
     from app.launcher import serve
 
     source = absolute_source(args.source)
+    labels = None if args.labels is None else absolute_source(args.labels)
 
     def prepare(workspace: Workspace) -> str:
-        info = register_under_free_name(workspace, args.name, source, args.dataset, args.voxel_size)
+        info = register_under_free_name(
+            workspace, args.name, source, args.dataset, args.voxel_size, labels
+        )
         return f"/d/{info.name}"
 
     return serve(config_of(args), prepare)
@@ -62,6 +68,7 @@ def register_under_free_name(
     source: str,
     dataset: str | None,
     size: VoxelSize | None,
+    labels: str | None = None,
 ) -> VolumeInfo:
     """Register a volume; a name made from the path gets a number when another volume has it."""
     stem = name or volume_name(source)
@@ -70,7 +77,12 @@ def register_under_free_name(
         try:
             with progress_bar(f"Importing {candidate}") as progress:
                 return workspace.register(
-                    candidate, source, dataset=dataset, voxel_size=size, progress=progress
+                    candidate,
+                    source,
+                    dataset=dataset,
+                    voxel_size=size,
+                    labels=labels,
+                    progress=progress,
                 )
         except ConflictError:
             # A name that was asked for is not changed behind the user's back.

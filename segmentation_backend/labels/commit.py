@@ -65,9 +65,11 @@ def commit_delta(
         if first is not None:
             return first
         head = _lock_head(connection, storage.volume_id, branch_id)
+        delta = storage.settled(connection, delta)
         delta = _on_head(connection, storage, delta, meta, head.version)
         operation, members = _operation(storage, delta, meta, head, clock())
         history.insert_operation(connection, storage.volume_id, operation, delta, members, meta)
+        storage.mark(connection, operation.operation_id, delta)
         _record_merge(connection, storage.volume_id, operation.operation_id, meta)
         _advance_head(connection, storage.volume_id, operation)
         hook("rows-written")
@@ -114,9 +116,13 @@ def _record_merge(
     connection: sa.Connection, volume_id: int, operation_id: int, meta: OperationMeta
 ) -> None:
     if meta.merges is not None:
-        row = {"volume_id": volume_id, "operation_id": operation_id}
-        branch_id, version = meta.merges
-        row |= {"source_branch": branch_id, "source_version": version}
+        row = {
+            "volume_id": volume_id,
+            "operation_id": operation_id,
+            "source_branch": meta.merges.branch_id,
+            "source_version": meta.merges.version,
+            "skipped": list(meta.merges.skipped),
+        }
         connection.execute(BRANCH_MERGES.insert(), row)
 
 

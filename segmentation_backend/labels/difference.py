@@ -47,8 +47,9 @@ def difference(storage: LabelStorage, before: int, after: int) -> Delta:
         old = storage.referred(keys, index.current_chunks(connection, old_path, keys))
         new = storage.referred(keys, index.current_chunks(connection, new_path, keys))
     supervoxels = back.supervoxels | forth.supervoxels
-    sizes = storage.statistics_of(supervoxels, before)
-    new_sizes = storage.statistics_of(supervoxels, after)
+    counted = storage.counted()
+    sizes = storage.statistics_of(supervoxels, before, counted)
+    new_sizes = storage.statistics_of(supervoxels, after, counted)
     chunks = {key: ChunkChange(old.get(key), new.get(key)) for key in keys}
     statistics = {s: StatisticsChange(sizes.get(s), new_sizes.get(s)) for s in supervoxels}
     boxes = [box for box in (back.bbox, forth.bbox) if box is not None]

@@ -26,6 +26,7 @@ __all__ = [
     "insert_operation",
     "last_redoable",
     "last_undoable",
+    "load_listed",
     "load_operation",
     "load_operations",
     "standing_undoers",
@@ -35,6 +36,8 @@ __all__ = [
 _TAKES_BACK = ("undo", "redo")
 _PAGE = 64
 """Operations looked at in one go when searching for one that stands."""
+_LISTED = 4096
+"""Operations loaded by one statement."""
 
 
 def _operation(row: sa.Row[Any], undone_by: int | None = None) -> Operation:
@@ -106,6 +109,19 @@ def load_operation(
             ErrorKind.OPERATION_NOT_FOUND,
         )
     return _with_undoers(connection, volume_id, path, [row])[0]
+
+
+def load_listed(
+    connection: sa.Connection, volume_id: int, path: Path, ids: Collection[int]
+) -> dict[int, Operation]:
+    """Return operations by their ids; those that do not exist are absent. See `load_operation`."""
+    ordered, found = sorted(ids), {}
+    for start in range(0, len(ordered), _LISTED):
+        batch = ordered[start : start + _LISTED]
+        rows = connection.execute(_of(volume_id).where(OPERATIONS.c.operation_id.in_(batch))).all()
+        for operation in _with_undoers(connection, volume_id, path, rows):
+            found[operation.operation_id] = operation
+    return found
 
 
 def load_operations(

@@ -144,7 +144,7 @@ class _Rebase:
         for supervoxel, change in wanted.items():
             now = present.get(supervoxel)
             if now != change.before:
-                after = self._recount(supervoxel, now, change.after, chunks)
+                after = self._recount(supervoxel, now, change, chunks)
                 if (after is None) != (change.after is None):
                     self._refuse_supervoxel(supervoxel)
                 result[supervoxel] = StatisticsChange(now, after)
@@ -154,12 +154,20 @@ class _Rebase:
         self,
         supervoxel: int,
         now: SupervoxelStatistics | None,
-        wanted: SupervoxelStatistics | None,
+        change: StatisticsChange,
         chunks: Mapping[ChunkKey, ChunkChange],
     ) -> SupervoxelStatistics | None:
-        """Count one supervoxel anew inside the boxes it can be in; never the whole volume."""
+        """Return what one supervoxel is after the same change to what it is now.
+
+        Its box is measured inside the boxes it can be in; never in the whole volume.
+        """
+        # The same voxels come and go, wherever they are applied. (Counting the box would also find
+        # voxels of a base that are not counted yet.)
+        voxels, sums = _added_up(now, change)
+        if not voxels:
+            return None
         roi = Roi((0, 0, 0), (0, 0, 0))
-        for statistics in (now, wanted):
+        for statistics in (now, change.after):
             roi = roi if statistics is None else roi.union(statistics.bbox)
         table = StatisticsTable([supervoxel])
         keys = list(keys_over(roi, 0))
@@ -168,7 +176,8 @@ class _Rebase:
             reference = chunks[key].after if key in chunks else places.get(key)
             chunk = self.storage.load([reference])[reference]
             table.add(chunk.block, _corner(key, chunk.offset))
-        return table.get(supervoxel)
+        found = table.get(supervoxel)
+        return None if found is None else SupervoxelStatistics(voxels, found.bbox, sums)
 
     def _check_ends(self, statistics: Mapping[int, StatisticsChange]) -> None:
         """Refuse a change after which an edge would lead to a supervoxel that is gone."""
@@ -189,6 +198,16 @@ class _Rebase:
             self.version, lambda c, path: index.last_statistics_writer(c, path, supervoxel)
         )
         raise conflict_with(self.storage, writer or self.version, f"supervoxel {supervoxel}")
+
+
+def _added_up(now: SupervoxelStatistics | None, change: StatisticsChange) -> tuple[int, Coordinate]:
+    """Return how many voxels are there after a change, and the sums of their coordinates."""
+    voxels, z, y, x = 0, 0, 0, 0
+    for statistics, sign in ((now, 1), (change.after, 1), (change.before, -1)):
+        if statistics is not None:
+            voxels += sign * statistics.voxels
+            z, y, x = (a + sign * b for a, b in zip((z, y, x), statistics.sums, strict=True))
+    return voxels, (z, y, x)
 
 
 def _corner(key: ChunkKey, offset: Coordinate) -> Coordinate:

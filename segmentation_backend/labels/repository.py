@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
@@ -17,8 +17,9 @@ from segmentation_backend.errors import (
     ErrorKind,
     InvalidInputError,
 )
-from segmentation_backend.geometry import ScaleLevel
+from segmentation_backend.geometry import Roi, ScaleLevel
 from segmentation_backend.labels import history, names
+from segmentation_backend.labels.base import LabelBase
 from segmentation_backend.labels.branches import MAIN, Branch, Path, Segment, list_branches
 from segmentation_backend.labels.commit import Clock, commit_delta, utc_now
 from segmentation_backend.labels.delta import Delta
@@ -26,9 +27,10 @@ from segmentation_backend.labels.difference import difference
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.names import Tag, time_text
 from segmentation_backend.labels.operations import Operation, OperationMeta
+from segmentation_backend.labels.pack_folder import PackFolder
 from segmentation_backend.labels.packs import Hook, PackStore, no_hook
 from segmentation_backend.labels.schema import BRANCHES, CHUNKS, VOLUMES, create_tables
-from segmentation_backend.labels.storage import LabelBase, LabelStorage
+from segmentation_backend.labels.storage import LabelStorage
 from segmentation_backend.labels.view import LabelView
 
 __all__ = ["LabelRepository"]
@@ -60,7 +62,8 @@ class LabelRepository:
 
         `pack_dir` is this volume's own folder of packs. `levels` are the label pyramid, factors 1
         or 2 per axis; labels made on another grid are refused with ConflictError NAME_TAKEN.
-        `base` is a read-only label volume under the edits. `hook` is called at each step of a
+        `base` is a read-only label volume under the edits, with the same `levels`; another base
+        than the volume began with (or none) is refused likewise. `hook` is called at each step of a
         commit.
         """
         create_tables(engine)
@@ -72,7 +75,7 @@ class LabelRepository:
         # connection while they wait for the write lock (a commit needs a second one to read).
         self._writing = Lock()
         volume_id, self._branch_id = _volume_id(engine, volume, levels, time_text(clock()))
-        packs = PackStore(pack_dir, hook) if packs is None else packs
+        packs = PackFolder(pack_dir, hook) if packs is None else packs
         self._storage = LabelStorage(
             engine, volume_id, self._branch_id, packs, levels, cache_bytes, base
         )
@@ -258,6 +261,28 @@ class LabelRepository:
         whole = Segment(self._branch_id, 0, self.head)
         with read(self._engine) as connection:
             return find(connection, self._storage.volume_id, whole, user)
+
+    # The base
+
+    @property
+    def counted_share(self) -> float:
+        """How much of the base is counted, 0 to 1; 1 without a base, when every size is final."""
+        base = self._storage.base_statistics
+        return 1.0 if base is None else base.share
+
+    def count_base(self) -> Iterator[float]:
+        """Count what is left of the base, yielding the share counted after every few blocks.
+
+        May be stopped at any time, by a crash too, and carried on later, also by several processes.
+        Raises what `LabelBase.load` raises.
+        """
+        base = self._storage.base_statistics
+        return iter(()) if base is None else base.count_all()
+
+    def count_base_over(self, roi: Roi) -> None:
+        """Count the base over a region, unless that is too much for one request."""
+        if self._storage.base_statistics is not None:
+            self._storage.base_statistics.count_over(roi)
 
     # Housekeeping
 

@@ -12,6 +12,10 @@ import sqlalchemy as sa
 from segmentation_backend import database
 
 __all__ = [
+    "BASES",
+    "BASE_BLOCKS",
+    "BASE_MARKS",
+    "BASE_STATISTICS",
     "BRANCHES",
     "BRANCH_MERGES",
     "CHUNKS",
@@ -182,6 +186,56 @@ BRANCH_MERGES = sa.Table(
     _key("operation_id"),
     _number("source_branch"),
     _number("source_version"),
+    # Supervoxels of conflicts that were left open: the next merge asks again.
+    sa.Column("skipped", sa.JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+BASES = sa.Table(
+    "label_bases",
+    METADATA,
+    _key("volume_id"),
+    # Which labels lie under the volume's edits (`BaseDescription.identity`).
+    sa.Column("identity", sa.Text, nullable=False),
+    # The sides of a block, z, y, x: the unit in which the base's voxels are counted.
+    sa.Column("block", sa.JSON, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+BASE_BLOCKS = sa.Table(
+    "label_base_blocks",
+    METADATA,
+    # Blocks of the base that were counted, numbered from 1 in the order in which they were: what
+    # was known at any time is "the blocks up to a number". Facts about an immutable base, so all
+    # branches share them.
+    _key("volume_id"),
+    _key("number"),
+    *(_number(n) for n in ("z", "y", "x")),
+    sa.UniqueConstraint("volume_id", "z", "y", "x"),
+    sqlite_with_rowid=False,
+)
+
+BASE_STATISTICS = sa.Table(
+    "label_base_statistics",
+    METADATA,
+    # What a counted block holds of a supervoxel.
+    _key("volume_id"),
+    _key("supervoxel"),
+    _key("number"),
+    *(_number(n) for n in ("voxels", "z0", "y0", "x0", "z1", "y1", "x1")),
+    *(_number(n) for n in ("sum_z", "sum_y", "sum_x")),
+    sa.Index("label_base_statistics_by_block", "volume_id", "number"),
+    sqlite_with_rowid=False,
+)
+
+BASE_MARKS = sa.Table(
+    "label_base_marks",
+    METADATA,
+    # How many blocks were counted when an operation wrote statistics of supervoxels of the base:
+    # blocks that were counted later add to them.
+    _key("volume_id"),
+    _key("operation_id"),
+    _number("counted"),
     sqlite_with_rowid=False,
 )
 

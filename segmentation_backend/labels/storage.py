@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundEr
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
 from segmentation_backend.labels import index
 from segmentation_backend.labels.agglomeration import Agglomeration
+from segmentation_backend.labels.base import LabelBase
+from segmentation_backend.labels.base_statistics import open_statistics
 from segmentation_backend.labels.branches import Path, Versions
 from segmentation_backend.labels.caches import ChunkCache
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, decode
@@ -22,34 +24,18 @@ from segmentation_backend.labels.delta import (
     BaseChunk,
     ChunkKey,
     ChunkReference,
+    Delta,
     InlineChunk,
     StoredChunk,
 )
 from segmentation_backend.labels.joins import RootCache, StoredJoins
-from segmentation_backend.labels.kernels import distinct_ids
 from segmentation_backend.labels.packs import PackStore
 from segmentation_backend.labels.schema import OPERATIONS
 from segmentation_backend.labels.statistics import SupervoxelStatistics
 
-__all__ = ["LabelBase", "LabelStorage"]
+__all__ = ["LabelStorage"]
 
 Value = TypeVar("Value")
-
-
-class LabelBase(Protocol):
-    """A read-only label volume under the edits; its ids are supervoxels like any other."""
-
-    def load(self, keys: Collection[ChunkKey]) -> dict[ChunkKey, Chunk]:
-        """Return the chunks of the base; ResourceError or FormatError, never zeros instead."""
-        ...
-
-    def statistics_of(self, supervoxels: Collection[int]) -> dict[int, SupervoxelStatistics]:
-        """Return the size and place of supervoxels as the base has them; unknown ones absent."""
-        ...
-
-    def statistics_in(self, roi: Roi | None) -> dict[int, SupervoxelStatistics]:
-        """Return the known supervoxels whose box overlaps `roi` (None: all that are known)."""
-        ...
 
 
 class LabelStorage:
@@ -74,6 +60,8 @@ class LabelStorage:
         self.packs = packs
         self.levels = levels
         self.base = base
+        self.base_statistics = open_statistics(engine, volume_id, base)
+        """What is counted of the base so far; None without one."""
         self.factors = tuple(_factor(fine, coarse) for fine, coarse in pairwise(levels))
         """Per level above 0: how many voxels of the level below one voxel spans (1 or 2 each)."""
         self.chunks = ChunkCache(packs, cache_bytes)
@@ -158,29 +146,90 @@ class LabelStorage:
         """Return the sorted supervoxel ids in a chunk (uint64, no 0)."""
         if isinstance(place, StoredChunk):
             return self.chunks.distinct(place)
-        return distinct_ids(self.load([place])[place].block)
+        if self.base is None:
+            return np.zeros(0, dtype=np.uint64)
+        return self.base.distinct(place.key)
 
     # Supervoxels
 
     def statistics_of(
-        self, supervoxels: Collection[int], version: int
+        self, supervoxels: Collection[int], version: int, counted: int | None = None
     ) -> dict[int, SupervoxelStatistics]:
-        """Return size and place of supervoxels; those that do not exist are absent."""
-        rows = self.query(version, lambda c, path: index.statistics_of(c, path, supervoxels))
-        found = {s: stats for s, stats in rows.items() if stats is not None}
-        unwritten = [s for s in supervoxels if s not in rows]
-        if self.base is not None and unwritten:
-            found.update(self.base.statistics_of(unwritten))
-        return found
+        """Return size and place of supervoxels; those that do not exist are absent.
+
+        Over a base: as far as it is counted, and nothing is counted here. With `counted`, only the
+        blocks up to this number are taken into account, so that two answers can be compared.
+        """
+
+        def ask(connection: sa.Connection, path: Path) -> dict[int, SupervoxelStatistics]:
+            rows = index.statistics_of(connection, path, supervoxels)
+            if self.base_statistics is None:
+                return {s: stats for s, stats in rows.items() if stats is not None}
+            return self.base_statistics.brought_up(connection, path, supervoxels, rows, counted)
+
+        return self.query(version, ask)
 
     def statistics_in(self, roi: Roi | None, version: int) -> dict[int, SupervoxelStatistics]:
-        """Return size and place of the supervoxels whose box overlaps `roi` (None: all)."""
-        found = self.query(version, lambda c, path: index.statistics_in(c, path, roi))
-        if self.base is not None:
-            below = self.base.statistics_in(roi)
-            rows = self.query(version, lambda c, path: index.statistics_of(c, path, below.keys()))
-            found.update((s, stats) for s, stats in below.items() if s not in rows)
-        return found
+        """Return size and place of the supervoxels whose box overlaps `roi` (None: all).
+
+        Over a base: of those that have a voxel in a counted block, and there a box, near `roi`.
+        """
+
+        def ask(connection: sa.Connection, path: Path) -> dict[int, SupervoxelStatistics]:
+            found = index.statistics_in(connection, path, roi)
+            if self.base_statistics is None:
+                return found
+            below = self.base_statistics.statistics_over(connection, path, roi)
+            new = {s: stats for s, stats in found.items() if not self.base_statistics.holds(s)}
+            return below | new
+
+        return self.query(version, ask)
+
+    # The base
+
+    def point_out(self, supervoxel: int, point: Coordinate) -> None:
+        """Remember where an object of the base was seen, for `locate`."""
+        if self.base_statistics is not None:
+            self.base_statistics.point_out(supervoxel, point)
+
+    def locate(self, supervoxels: Collection[int]) -> None:
+        """See to it that objects of the base are counted as far as they hang together."""
+        if self.base_statistics is not None:
+            self.base_statistics.locate(supervoxels)
+
+    def hint(self, supervoxel: int) -> str:
+        """Return how a message ends that says an object is not there, with the way out."""
+        base = self.base_statistics
+        if base is None or not base.holds(supervoxel) or base.share == 1:
+            return "; refresh the view and pick it again."
+        return (
+            f", as far as is known: {base.share:.0%} of the base labels are counted. Point at it "
+            "(points instead of ids, or both), or have all of them counted once: mitoglance index."
+        )
+
+    def count_under(self, keys: Iterable[ChunkKey]) -> None:
+        """See to it that the base is counted under chunks of level 0."""
+        if self.base_statistics is not None:
+            self.base_statistics.count_under(keys)
+
+    def settled(self, connection: sa.Connection, delta: Delta) -> Delta:
+        """Return a delta with statistics that take account of all that is counted by now.
+
+        `connection` holds the volume's lock, so that nobody counts until it is committed.
+        """
+        if self.base_statistics is None:
+            return delta
+        path = self.versions.path(connection, delta.base_version)
+        return self.base_statistics.settled(connection, path, delta)
+
+    def mark(self, connection: sa.Connection, operation_id: int, delta: Delta) -> None:
+        """Record with an operation how much of the base its statistics take account of."""
+        if self.base_statistics is not None:
+            self.base_statistics.mark(connection, operation_id, delta)
+
+    def counted(self) -> int | None:
+        """Return how much of the base is counted now, for `statistics_of`."""
+        return None if self.base_statistics is None else self.base_statistics.counted()
 
     def describe(self, operation_id: int) -> str:
         """Return "Operation 7 (merge by ann)", for messages."""

@@ -82,9 +82,14 @@ class LabelView:
         return self.to_roots(self.read_supervoxels(roi, level))
 
     def supervoxel_at(self, point: Sequence[int]) -> int:
-        """Return the supervoxel of a level-0 voxel (z, y, x); 0 is background."""
+        """Return the supervoxel of a level-0 voxel (z, y, x); 0 is background.
+
+        Over a base, the place is remembered: an edit of the object finds it there.
+        """
         z, y, x = point
-        return int(self.read_supervoxels(Roi((z, y, x), (1, 1, 1)))[0, 0, 0])
+        supervoxel = int(self.read_supervoxels(Roi((z, y, x), (1, 1, 1)))[0, 0, 0])
+        self.storage.point_out(supervoxel, (z, y, x))
+        return supervoxel
 
     def root_at(self, point: Sequence[int]) -> int:
         """Return the object of a level-0 voxel (z, y, x); 0 is background."""
@@ -189,12 +194,13 @@ class LabelView:
         members = self.agglomeration.members_of(set(supervoxels))
         # Ids above what SQL can hold were never given out; asking for them would be an error there.
         wanted = {m for group in members.values() for m in group if m < 2**63}
+        self.storage.locate(wanted)
         statistics = self.statistics_of(wanted)
         for supervoxel in supervoxels:
             if supervoxel not in statistics:
                 raise NotFoundError(
-                    f"There is no object {supervoxel} at version {self.version}; refresh the view "
-                    "and pick it again.",
+                    f"There is no object {supervoxel} at version {self.version}"
+                    + self.storage.hint(supervoxel),
                     ErrorKind.OBJECT_NOT_FOUND,
                 )
         return [

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TypeAlias
 
 from segmentation_backend.errors import ErrorKind, FormatError
 from segmentation_backend.geometry import VoxelSize
 
 __all__ = [
     "ASSUMED_VOXEL_SIZE",
+    "Corner",
     "Grid",
     "broken",
     "finite_numbers",
+    "first_corners",
     "pick_spatial_axes",
     "resolve_voxel_sizes",
     "unit_name",
     "unit_names",
 ]
+
+Corner: TypeAlias = tuple[float, float, float]
+"""A position in nm, z, y, x, in the coordinates of somebody's metadata."""
 
 ASSUMED_VOXEL_SIZE: VoxelSize = (10.0, 10.0, 10.0)
 """nm; used where neither the caller nor the data says how large a voxel is."""
@@ -115,6 +121,34 @@ def resolve_voxel_sizes(
         z, y, x = (a * b for a, b in zip(base, ratio, strict=True))
         sizes.append((z, y, x))
     return tuple(sizes), assumed
+
+
+def first_corners(
+    grid: Grid | None, offset: Sequence[int], voxel_size: VoxelSize
+) -> tuple[Corner, ...]:
+    """Return where the outer corner of the first voxel may lie.
+
+    `offset` is where the array's index space begins (precomputed's `voxel_offset`). A translation
+    is the place of the voxel's centre in NGFF and of its corner for some writers, and nothing in
+    the metadata tells which was meant, so both are returned; likewise without any translation.
+    """
+    begin = [float(value) for value in offset]
+    named = grid is not None and {"z", "y", "x"} <= set(grid.axes)
+    if grid is not None and grid.translation is not None and named:
+        axes = [grid.axes.index(name) for name in "zyx"]
+        # In voxels, so that units do not matter.
+        begin = [
+            b + grid.translation[axis] / grid.scale[axis]
+            for b, axis in zip(begin, axes, strict=True)
+        ]
+    elif any(begin):
+        return (_position(begin, 0.0, voxel_size),)
+    return (_position(begin, 0.5, voxel_size), _position(begin, 0.0, voxel_size))
+
+
+def _position(begin: Sequence[float], back: float, voxel_size: VoxelSize) -> Corner:
+    z, y, x = ((b - back) * edge for b, edge in zip(begin, voxel_size, strict=True))
+    return (z, y, x)
 
 
 def _base_size(

@@ -19,13 +19,25 @@ from segmentation_backend.errors import (
     NotFoundError,
     ResourceError,
 )
-from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_level, plan_levels
+from segmentation_backend.geometry import (
+    Coordinate,
+    Roi,
+    ScaleLevel,
+    VoxelSize,
+    nearest_level,
+    plan_levels,
+)
 from segmentation_backend.sources.discovery import ImageSource, LevelSource, find_image
-from segmentation_backend.sources.grids import pick_spatial_axes, resolve_voxel_sizes
+from segmentation_backend.sources.grids import (
+    Corner,
+    first_corners,
+    pick_spatial_axes,
+    resolve_voxel_sizes,
+)
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stores import CACHE_BYTES, open_array, open_context, wait
 
-__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_volume"]
+__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_spatial", "open_volume"]
 
 IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 """What an image may be made of; float64 is read as float32."""
@@ -66,6 +78,8 @@ class Volume:
     stored_levels: int
     """How many of the levels exist as arrays; those after them are computed when read."""
     _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
+    corners: tuple[Corner, ...] = ((0.0, 0.0, 0.0),)
+    """Where the file's own coordinates may put the first corner (see `grids.first_corners`)."""
 
     @property
     def bounds(self) -> Roi:
@@ -203,12 +217,17 @@ def open_volume(
     context = open_context(cache_bytes)
     location = locate(path_or_url, cloud)
     source = find_image(location.child(dataset) if dataset else location, context)
-    arrays = [_open_level(level, context) for level in source.levels]
-    return _assemble(name or source.location.name, source, arrays, voxel_size)
+    opened = [_open_level(level, context) for level in source.levels]
+    arrays, offsets = [array for array, _ in opened], [offset for _, offset in opened]
+    return _assemble(name or source.location.name, source, arrays, offsets, voxel_size)
 
 
 def _assemble(
-    name: str, source: ImageSource, arrays: list[ts.TensorStore], wanted: VoxelSize | None
+    name: str,
+    source: ImageSource,
+    arrays: list[ts.TensorStore],
+    offsets: Sequence[Coordinate],
+    wanted: VoxelSize | None,
 ) -> Volume:
     grids = [level.level.grid for level in source.levels]
     shapes = [array.shape for array in arrays]
@@ -234,24 +253,33 @@ def _assemble(
         assumed or (source.is_size_assumed and wanted is None),
         stored,
         tuple(arrays),
+        first_corners(grids[order[0]], offsets[order[0]], sizes[order[0]]),
     )
 
 
-def _open_level(level: LevelSource, context: ts.Context) -> ts.TensorStore:
-    """Return an array as z, y, x from (0, 0, 0), of a dtype that images may have."""
-    what = level.location.url
-    array = open_array(level.location, level.driver, context, dict(level.extra))
+def _open_level(level: LevelSource, context: ts.Context) -> tuple[ts.TensorStore, Coordinate]:
+    """Return what `open_spatial` does, of a dtype that images may have."""
+    array, offset = open_spatial(level, context)
     dtype = array.dtype.name
     if dtype == "float64":
         array = ts.cast(array, ts.float32)
     elif dtype not in IMAGE_DTYPES:
         raise FormatError(
-            f"{what} is of type {dtype}; an image is one of {', '.join(IMAGE_DTYPES)} or float64.",
+            f"{level.location.url} is of type {dtype}; an image is one of "
+            f"{', '.join(IMAGE_DTYPES)} or float64.",
             ErrorKind.UNSUPPORTED_DTYPE,
         )
+    return array, offset
+
+
+def open_spatial(level: LevelSource, context: ts.Context) -> tuple[ts.TensorStore, Coordinate]:
+    """Return an array as z, y, x from (0, 0, 0), and where its own index space begins."""
+    what = level.location.url
+    array = open_array(level.location, level.driver, context, dict(level.extra))
     if level.is_transposed:
         array = array.T
     order = pick_spatial_axes(level.level.axes, array.shape, what)
+    z, y, x = (int(array.domain.origin[axis]) for axis in order)
     others = [axis for axis in range(array.rank) if axis not in order]
     array = array[ts.d[:].translate_to[0]][ts.d[:].mark_bounds_implicit[False]]
     array = array[ts.d[others][0]] if others else array
@@ -261,7 +289,7 @@ def _open_level(level: LevelSource, context: ts.Context) -> ts.TensorStore:
         raise FormatError(
             f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
         )
-    return array
+    return array, (z, y, x)
 
 
 def _shape(array: ts.TensorStore) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from segmentation_backend.database import create_tables, read, write
+from segmentation_backend.database import read, write
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import (
     Roi,
@@ -26,6 +26,7 @@ from segmentation_backend.sources.readers import FILE_SUFFIXES
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.tiff import TIFF_SUFFIXES
 from segmentation_backend.sources.volume import Contrast, Volume, open_volume
+from segmentation_backend.workspace.bases import BaseRecord, adopt_base
 
 __all__ = ["Catalog", "VolumeInfo"]
 
@@ -60,17 +61,20 @@ class VolumeInfo:
     label_levels: tuple[ScaleLevel, ...]
     contrast: Contrast
     voxel_size_is_assumed: bool
+    labels: BaseRecord | None = None
+    """The labels that edits stand on; None: the volume began empty."""
 
     @property
     def voxel_size(self) -> VoxelSize:
-        """The voxel edges at level 0, nm, z, y, x."""
-        return self.levels[0].voxel_size
+        """The voxel edges at level 0 of the labels, nm, z, y, x."""
+        return self.label_levels[0].voxel_size
 
     def to_json(self) -> dict[str, Any]:
         """Return the volume as the HTTP interface shows it (without its version)."""
         return {
             "name": self.name,
             "image": self.source,
+            "labels": None if self.labels is None else self.labels.source,
             "dtype": self.dtype,
             "bounds": self.bounds.to_json(),
             "levels": [level.to_json() for level in self.levels],
@@ -85,11 +89,10 @@ class Catalog:
     """Volumes by name, in the database; image files it made itself lie in `image_dir`."""
 
     def __init__(self, engine: sa.Engine, image_dir: Path, cloud: CloudSettings) -> None:
-        """Open the catalogue, making its table when absent."""
+        """Open the catalogue."""
         self._engine = engine
         self._image_dir = image_dir
         self._cloud = cloud
-        create_tables(engine, metadata)
 
     def names(self) -> list[str]:
         """Return the names of all volumes, sorted."""
@@ -124,21 +127,17 @@ class Catalog:
         *,
         dataset: str | None = None,
         voxel_size: VoxelSize | None = None,
+        labels: str | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
         """Register an image under a name; formats that cannot be read in chunks are imported.
 
-        The same name with the same source is answered with what is there already.
+        `labels` are read in place, under the edits (see `adopt_base`). The same name with the same
+        sources is answered with what is there already.
         """
         check_name(name)
-        row = self._row(name)
-        if row is not None:
-            if row.source != source:
-                raise ConflictError(
-                    f"The name {name!r} belongs to {row.source}; choose another name for {source}.",
-                    ErrorKind.NAME_TAKEN,
-                )
-            return self.info(name)
+        if self._row(name) is not None:
+            return self._the_same(name, source, labels)
         location, inside = source, dataset
         if needs_import(source):
             target = self._image_dir / f"{name}.zarr"
@@ -149,6 +148,8 @@ class Catalog:
             location, inside = str(target), None
         image = self._open_image(location, inside, voxel_size, name)
         about = _about(image)
+        if labels is not None:
+            about["labels"] = adopt_base(labels, image, self._cloud).to_json()
         values = {
             "name": name,
             "source": source,
@@ -163,6 +164,23 @@ class Catalog:
             if known is None:
                 connection.execute(volumes.insert().values(**values))
         return _describe(name, source, about)
+
+    def _the_same(self, name: str, source: str, labels: str | None) -> VolumeInfo:
+        """Return a volume that is registered already, unless other sources are asked for."""
+        known = self.info(name)
+        own = None if known.labels is None else known.labels.source
+        if known.source != source:
+            raise ConflictError(
+                f"The name {name!r} belongs to {known.source}; choose another name for {source}.",
+                ErrorKind.NAME_TAKEN,
+            )
+        if own != labels:
+            raise ConflictError(
+                f"The volume {name!r} stands on {own or 'no labels'}, not on "
+                f"{labels or 'no labels'}; choose another name.",
+                ErrorKind.NAME_TAKEN,
+            )
+        return known
 
     def _row(self, name: str) -> sa.Row[Any] | None:
         with read(self._engine) as connection:
@@ -219,13 +237,17 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         )
         for item in about["levels"]
     )
+    labels = BaseRecord.from_json(about["labels"]) if "labels" in about else None
+    own = plan_levels(levels[0].shape, levels[0].voxel_size)
+    label_levels = own if labels is None else labels.levels
     return VolumeInfo(
         name=name,
         source=source,
         dtype=about["dtype"],
-        bounds=Roi((0, 0, 0), levels[0].shape),
+        bounds=Roi((0, 0, 0), label_levels[0].shape),
         levels=levels,
-        label_levels=plan_levels(levels[0].shape, levels[0].voxel_size),
+        label_levels=label_levels,
         contrast=Contrast(**about["contrast"]),
         voxel_size_is_assumed=about["voxel_size_is_assumed"],
+        labels=labels,
     )

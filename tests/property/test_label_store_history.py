@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from databases import address_in, note_url, server
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -17,7 +18,7 @@ from segmentation_backend.database import open_database
 from segmentation_backend.edits import import_labels, merge, revert, split, undo
 from segmentation_backend.errors import ConflictError, ErrorKind, SegmentationError
 from segmentation_backend.geometry import Roi, plan_levels
-from segmentation_backend.labels import LabelRepository, OperationMeta, PackStore
+from segmentation_backend.labels import LabelRepository, OperationMeta, PackFolder
 
 SHAPE = (9, 70, 67)  # more than one chunk along y and x; odd sizes at every level
 LEVELS = plan_levels(SHAPE, (16.0, 8.0, 8.0), min_side=8)
@@ -64,12 +65,16 @@ class LabelHistory(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name)
+        self.choose_database()
         self.states = [State(np.zeros(SHAPE, dtype=np.uint64), frozenset(), frozenset())]
         self.reopen()
 
+    def choose_database(self) -> None:
+        """Leave the database where it is by default: a SQLite file in the folder."""
+
     @rule()
     def reopen(self) -> None:
-        self.engine = open_database(self.path / "labels.sqlite")
+        self.engine = open_database(address_in(self.path))
         self.repository = LabelRepository(self.engine, self.path / "packs", "v", LEVELS)
 
     def committed(self, delta: object, kind: str, state: State, **meta: object) -> None:
@@ -230,9 +235,22 @@ class LabelHistory(RuleBasedStateMachine):
         for version in range(len(self.states)):
             self.check_version(version)
         every_version_is_whole(self.repository)
-        named_packs_are_whole(self.engine, PackStore(self.path / "packs"))
+        named_packs_are_whole(self.engine, PackFolder(self.path / "packs"))
         self.engine.dispose()
         self.folder.cleanup()
+
+
+class LabelHistoryOnPostgresql(LabelHistory):
+    """The same on PostgreSQL."""
+
+    def choose_database(self) -> None:
+        self.url = server().create()
+        note_url(self.path, self.url)
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "url"):
+            server().drop(self.url)
 
 
 LabelHistory.TestCase.settings = settings(
@@ -242,3 +260,7 @@ LabelHistory.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestLabelHistory = LabelHistory.TestCase
+LabelHistoryOnPostgresql.TestCase.settings = settings(
+    LabelHistory.TestCase.settings, max_examples=3
+)
+TestLabelHistoryOnPostgresql = LabelHistoryOnPostgresql.TestCase

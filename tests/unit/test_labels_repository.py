@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from databases import address_in
 
 from segmentation_backend.database import open_database
 from segmentation_backend.edits import import_labels, merge
@@ -26,8 +27,8 @@ LEVELS = plan_levels(SHAPE, (8.0, 8.0, 8.0))
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    return open_database(tmp_path / "labels.sqlite")
+def engine(tmp_path: Path, database: str) -> sa.Engine:
+    return open_database(address_in(tmp_path))
 
 
 @pytest.fixture
@@ -308,7 +309,7 @@ def test_sweeping_removes_only_packs_nobody_names(
     assert repository.sweep_orphans() == []
     assert sorted(repository.sweep_orphans(min_age_s=0.0)) == ["ab12", "ab34.tmp"]
     view = LabelRepository(
-        open_database(tmp_path / "labels.sqlite"), tmp_path / "packs", "v", LEVELS
+        open_database(address_in(tmp_path)), tmp_path / "packs", "v", LEVELS
     ).at()
     assert view.object(1).voxels == np.count_nonzero(view.read(view.bounds))
 

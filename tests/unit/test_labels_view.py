@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from databases import address_in
 from label_volumes import Editor
 
 from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelRepository
+
+pytestmark = pytest.mark.usefixtures("database")
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_what_a_caller_reads_is_the_callers_own(editor: Editor) -> None:
 
 def test_reads_work_when_the_cache_holds_nothing(tmp_path: Path, editor: Editor) -> None:
     cold = LabelRepository(
-        open_database(tmp_path / "labels.sqlite"),
+        open_database(address_in(tmp_path)),
         tmp_path / "packs",
         "v",
         editor.levels,

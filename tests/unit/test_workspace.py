@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from databases import url_in
 
 from segmentation_backend import edits
 from segmentation_backend.errors import (
@@ -52,10 +53,10 @@ def fill(workspace: Workspace, name: str, labels: np.ndarray) -> int:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, database: str) -> Iterator[Workspace]:
     image = np.random.default_rng(1).integers(0, 255, SHAPE, np.uint8)
     np.savez(tmp_path / "cell.npz", em=image)
-    opened = Workspace(tmp_path / "data")
+    opened = Workspace(tmp_path / "data", url_in(tmp_path))
     opened.register("cell", str(tmp_path / "cell.npz"), dataset="em", voxel_size=(8.0, 8.0, 8.0))
     yield opened
     opened.close()

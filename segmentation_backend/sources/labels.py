@@ -1,0 +1,148 @@
+"""A segmentation as somebody published it: levels of integer ids, read by region, never written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from segmentation_backend.errors import (
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    NotFoundError,
+    ResourceError,
+)
+from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
+from segmentation_backend.sources.discovery import LevelSource, find_image
+from segmentation_backend.sources.folders import inspect_folder
+from segmentation_backend.sources.grids import Corner, first_corners, resolve_voxel_sizes
+from segmentation_backend.sources.readers import FILE_SUFFIXES
+from segmentation_backend.sources.specs import CloudSettings, locate
+from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
+from segmentation_backend.sources.volume import open_spatial
+
+__all__ = ["LABEL_DTYPES", "LabelArrays", "open_labels"]
+
+LABEL_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+
+
+@dataclass(frozen=True)
+class LabelArrays:
+    """Label arrays that lie over one another, finest first; corners coincide."""
+
+    url: str
+    dtype: np.dtype[np.integer]
+    levels: tuple[ScaleLevel, ...]
+    """As stored; nothing is computed here."""
+    chunks: tuple[Coordinate, ...]
+    """The shape of one chunk (of one that can be read alone, where it is sharded) per level."""
+    voxel_size_is_assumed: bool
+    corners: tuple[Corner, ...]
+    """Where the metadata may put the first corner (see `grids.first_corners`)."""
+    _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
+    _sources: tuple[LevelSource, ...] = field(repr=False)
+    _context: ts.Context = field(repr=False)
+
+    def read(self, roi: Roi, level: int) -> NDArray[np.integer]:
+        """Return the ids of a region inside a level, z, y, x, of `dtype`.
+
+        A chunk that does not exist holds the array's fill value, as its format says. Raises
+        ResourceError SOURCE_UNAVAILABLE for one that cannot be fetched and FormatError
+        CORRUPT_CHUNK for one that cannot be decoded.
+        """
+        array, what = self._arrays[level], f"{self.url} {roi} at level {level}"
+        try:
+            found: NDArray[np.integer] = wait(lambda: array[roi.slices()].read(order="C"), what)
+        except FormatError as err:
+            raise FormatError(
+                f"{err} A chunk of these labels is damaged; restore it.", ErrorKind.CORRUPT_CHUNK
+            ) from err
+        except NotFoundError as err:
+            raise ResourceError(str(err), ErrorKind.SOURCE_UNAVAILABLE) from err
+        return found
+
+    def check_present(self, level: int) -> None:
+        """Raise ResourceError SOURCE_UNAVAILABLE unless a level's metadata are still there.
+
+        Where a disk was unmounted or a bucket deleted, every chunk looks as if it had never been
+        written.
+        """
+        location = self._sources[level].location
+        if inspect_folder(location, self._context) is None:
+            raise ResourceError(
+                f"The labels at {location.url} are no longer there; bring them back, or the disk "
+                "or bucket that held them.",
+                ErrorKind.SOURCE_UNAVAILABLE,
+            )
+
+    def with_voxel_size(self, voxel_size: VoxelSize) -> LabelArrays:
+        """Return the same arrays with another voxel size at level 0, the levels scaled alike."""
+        by = [new / old for new, old in zip(voxel_size, self.levels[0].voxel_size, strict=True)]
+        levels = tuple(
+            replace(level, voxel_size=_times(level.voxel_size, by)) for level in self.levels
+        )
+        corners = tuple(_times(corner, by) for corner in self.corners)
+        return replace(self, levels=levels, corners=corners, voxel_size_is_assumed=False)
+
+
+def _times(vector: tuple[float, float, float], by: list[float]) -> tuple[float, float, float]:
+    z, y, x = (a * b for a, b in zip(vector, by, strict=True))
+    return (z, y, x)
+
+
+def open_labels(
+    path_or_url: str, *, cloud: CloudSettings | None = None, cache_bytes: int = CACHE_BYTES
+) -> LabelArrays:
+    """Return the labels at a local path or a URL: zarr, OME-Zarr, N5 or precomputed.
+
+    Errors are those of `open_volume`; FormatError UNSUPPORTED_DTYPE for anything but integers.
+    """
+    if "://" not in path_or_url and Path(path_or_url).suffix.lower() in FILE_SUFFIXES:
+        raise InvalidInputError(
+            f"Labels are read in place, by region, which {path_or_url} does not allow; write them "
+            "as zarr, N5 or precomputed.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    context = open_context(cache_bytes)
+    source = find_image(locate(path_or_url, cloud), context)
+    opened = [open_spatial(level, context) for level in source.levels]
+    arrays = [array for array, _ in opened]
+    grids = [level.level.grid for level in source.levels]
+    sizes, assumed = resolve_voxel_sizes(grids, [array.shape for array in arrays], None)
+    order = sorted(range(len(arrays)), key=lambda i: (prod(sizes[i]), i))
+    dtypes = {array.dtype.name for array in arrays}
+    if len(dtypes) > 1 or not dtypes <= set(LABEL_DTYPES):
+        raise FormatError(
+            f"{source.location.url} is of type {' and '.join(sorted(dtypes))}; labels are whole "
+            f"numbers, all levels of one type: {', '.join(LABEL_DTYPES)}.",
+            ErrorKind.UNSUPPORTED_DTYPE,
+        )
+    first = order[0]
+    return LabelArrays(
+        url=source.location.url,
+        dtype=np.dtype(arrays[0].dtype.numpy_dtype),
+        levels=tuple(
+            ScaleLevel(number, sizes[i], _sides(arrays[i].shape)) for number, i in enumerate(order)
+        ),
+        chunks=tuple(_chunk(arrays[i]) for i in order),
+        voxel_size_is_assumed=assumed or source.is_size_assumed,
+        corners=first_corners(grids[first], opened[first][1], sizes[first]),
+        _arrays=tuple(arrays[i] for i in order),
+        _sources=tuple(source.levels[i] for i in order),
+        _context=context,
+    )
+
+
+def _sides(shape: tuple[int, ...]) -> Coordinate:
+    z, y, x = (int(side) for side in shape)
+    return (z, y, x)
+
+
+def _chunk(array: ts.TensorStore) -> Coordinate:
+    shape = array.chunk_layout.read_chunk.shape or array.shape
+    return _sides(tuple(max(1, min(c or s, s)) for c, s in zip(shape, array.shape, strict=True)))

@@ -1,0 +1,141 @@
+"""Labels that somebody published, put under a volume's edits: on which grid, and which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.geometry import ScaleLevel, VoxelSize
+from segmentation_backend.labels import BaseDescription, LabelBase, describe_base
+from segmentation_backend.labels.base_levels import plan_base_levels
+from segmentation_backend.sources.labels import LabelArrays, open_labels
+from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.volume import Volume
+
+__all__ = ["BaseRecord", "adopt_base", "open_base"]
+
+_LARGEST_RATIO = 32
+"""How many times larger, or smaller, than an image's a label's voxel may be along an axis."""
+
+_OVERHANG = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRecord:
+    """What is remembered of the labels under a volume."""
+
+    source: str
+    """What the user named: a path or URL."""
+    description: BaseDescription
+
+    @property
+    def levels(self) -> tuple[ScaleLevel, ...]:
+        """The label pyramid of the volume: the arrays' own levels and computed ones."""
+        return tuple(planned.level for planned in plan_base_levels(self.description.levels))
+
+    @property
+    def voxel_size(self) -> VoxelSize:
+        """The voxel edges at level 0, nm, z, y, x."""
+        return self.description.levels[0].voxel_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as it is kept."""
+        return {"source": self.source, "description": self.description.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> BaseRecord:
+        """Return what `to_json` made."""
+        return cls(value["source"], BaseDescription.from_json(value["description"]))
+
+
+def adopt_base(source: str, image: Volume, cloud: CloudSettings) -> BaseRecord:
+    """Return the record of labels that fit an image; reads a few chunks of them.
+
+    Raises InvalidInputError INVALID_PARAMETER for labels that lie elsewhere or are of another
+    scale, and what `open_labels` and `LabelBase.load` raise.
+    """
+    labels = open_labels(source, cloud=cloud)
+    if labels.voxel_size_is_assumed or image.voxel_size_is_assumed:
+        labels = labels.with_voxel_size(_size_by_shape(labels, image))
+    else:
+        _check_origin(labels, image)
+    _check_extent(labels, image)
+    return BaseRecord(source, describe_base(labels))
+
+
+def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> LabelBase:
+    """Return the labels of a record; nothing is opened before the first read.
+
+    `cache_dir` holds what can be made again: coarse levels that the labels do not have.
+    """
+
+    def reader() -> LabelArrays:
+        labels = open_labels(record.source, cloud=cloud)
+        if labels.levels[0].voxel_size != record.voxel_size:
+            labels = labels.with_voxel_size(record.voxel_size)
+        return labels
+
+    return LabelBase(record.description, reader, cache_dir=cache_dir)
+
+
+def _size_by_shape(labels: LabelArrays, image: Volume) -> VoxelSize:
+    """Return the voxel size of the image's level that has the labels' shape.
+
+    Where one of the two does not know its voxel size, nothing else can be compared.
+    """
+    shape = labels.levels[0].shape
+    for level in image.levels:
+        if all(abs(a - b) <= 1 for a, b in zip(level.shape, shape, strict=True)):
+            return level.voxel_size
+    whose = "labels" if labels.voxel_size_is_assumed else "image"
+    shapes = ", ".join(str(level.shape) for level in image.levels[: image.stored_levels])
+    raise InvalidInputError(
+        f"The {whose} {labels.url if whose == 'labels' else image.url} do not say how large their "
+        f"voxels are, and the labels' shape {shape} is that of no level of the image ({shapes}), "
+        "so it is open how they lie on each other. Write the voxel size into the metadata"
+        + (", or register the image with its voxel_size." if whose == "image" else "."),
+        ErrorKind.INVALID_PARAMETER,
+    )
+
+
+def _check_origin(labels: LabelArrays, image: Volume) -> None:
+    voxel = labels.levels[0].voxel_size
+    distances = [
+        [a - b for a, b in zip(own, other, strict=True)]
+        for own in labels.corners
+        for other in image.corners
+    ]
+
+    def voxels(distance: list[float]) -> float:
+        return max(abs(d) / edge for d, edge in zip(distance, voxel, strict=True))
+
+    nearest = min(distances, key=voxels)
+    if voxels(nearest) > 0.501:
+        z, y, x = nearest
+        raise InvalidInputError(
+            f"The labels {labels.url} begin ({z:g}, {y:g}, {x:g}) nm (z, y, x) from the image's "
+            "first corner; labels to be edited share it to half a voxel. Register the part of the "
+            "image that they were made on, or labels that cover the image from its corner.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+
+
+def _check_extent(labels: LabelArrays, image: Volume) -> None:
+    fine, level = image.levels[0], labels.levels[0]
+    for axis, name in enumerate("zyx"):
+        own, other = level.voxel_size[axis], fine.voxel_size[axis]
+        extent, room = level.shape[axis] * own, fine.shape[axis] * other
+        if not 1 / _LARGEST_RATIO <= own / other <= _LARGEST_RATIO:
+            problem = f"voxels of {own:g} nm on the image's of {other:g} nm along {name}"
+        elif extent > room * _OVERHANG + own:
+            problem = f"{extent:g} nm along {name}, and the image {room:g} nm"
+        else:
+            continue
+        raise InvalidInputError(
+            f"The labels {labels.url} do not fit the image: they have {problem}. See whether the "
+            "voxel sizes of both are right.",
+            ErrorKind.INVALID_PARAMETER,
+        )
