@@ -16,7 +16,7 @@ from app.routes import BLUEPRINTS
 from app.services import Services
 from app.sessions import SessionStore
 from app.shares import ShareStore
-from app.storage import create_tables, instance_id
+from app.storage import instance_id
 from segmentation_backend.workspace import Workspace
 
 __all__ = ["create_app"]
@@ -33,9 +33,12 @@ def create_app(config: Config) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     workspace = Workspace(
-        config.data_dir, config.database_url, config.cloud, max_voxels=config.max_voxels
+        config.data_dir,
+        config.database_url,
+        config.cloud,
+        max_voxels=config.max_voxels,
+        packs=config.packs,
     )
-    create_tables(workspace.engine)
     app.extensions["mitoglance"] = Services(
         config=config,
         workspace=workspace,

@@ -38,6 +38,7 @@ _KIND_OF_STATUS = {
     405: ErrorKind.METHOD_NOT_ALLOWED,
     413: ErrorKind.INVALID_PARAMETER,
     415: ErrorKind.INVALID_JSON,
+    416: ErrorKind.INVALID_PARAMETER,
 }
 
 _log = logging.getLogger(__name__)

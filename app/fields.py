@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
 from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
@@ -12,6 +14,7 @@ from segmentation_backend.geometry import Coordinate, Roi, parse_coordinate
 __all__ = ["KINDS", "Field", "Kind", "invalid", "type_name"]
 
 _LONGEST_TEXT = 4096
+_LONGEST_MASK = 16 * 2**20
 _BIGGEST_ID = 2**64 - 1
 _LONGEST_EDGE_NM = 1e9
 _FARTHEST = 2**53
@@ -60,6 +63,38 @@ def _integer(name: str, value: object) -> int:
         raise invalid(f"{name} must be a whole number, not {value!r}.")
     if not -(2**63) <= value < 2**63:
         raise invalid(f"{name} is {value}, which is beyond 64 bits.")
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise invalid(f"{name} must be a number, not {str(value)[:40]!r}.")
+    return float(value)
+
+
+def _boolean(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise invalid(f"{name} must be true or false, not {str(value)[:40]!r}.")
+    return value
+
+
+def _time(name: str, value: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(value))
+    except ValueError:
+        time = None
+    # A time without a zone means another moment to whoever reads it elsewhere.
+    if time is None or time.tzinfo is None:
+        raise invalid(
+            f"{name} must be a time in ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, not "
+            f"{str(value)[:40]!r}."
+        )
+    return time
+
+
+def _mask(name: str, value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_MASK:
+        raise invalid(f"{name} must be a text of 1 to {_LONGEST_MASK} characters.")
     return value
 
 
@@ -148,6 +183,17 @@ def _number_of(text: str) -> object:
     return int(stripped) if digits.isdecimal() and len(digits) < 40 else text
 
 
+def _flag_of(text: str) -> object:
+    return {"true": True, "false": False}.get(text, text)
+
+
+def _real_of(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _roi_of(text: str) -> object:
     numbers = _numbers_of(text)
     if len(numbers) != 6:
@@ -166,11 +212,16 @@ _ROI_SCHEMA = {
 KINDS: Mapping[str, Kind] = {
     "text": Kind(_text, str, {"type": "string"}),
     "integer": Kind(_integer, _number_of, {"type": "integer"}),
+    "number": Kind(_number, _real_of, {"type": "number"}),
+    "boolean": Kind(_boolean, _flag_of, {"type": "boolean"}),
+    "time": Kind(_time, str, {"type": "string", "format": "date-time"}),
+    "mask": Kind(_mask, str, {"type": "string", "contentEncoding": "base64"}),
     "object": Kind(_object, str, {"type": "object"}),
     "view_state": Kind(_view_state, str, {"type": "object"}),
     "coordinate": Kind(_coordinate, _numbers_of, _COORDINATE_SCHEMA),
     "points": Kind(_points, str, _POINTS_SCHEMA),
     "groups": Kind(_groups, str, {"type": "array", "items": _POINTS_SCHEMA, "minItems": 2}),
+    "id": Kind(_id, str, {"type": "string"}),
     "ids": Kind(_ids, str, {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     "roi": Kind(_roi, _roi_of, _ROI_SCHEMA),
     "voxel_size": Kind(_voxel_size, _numbers_of, {"type": "array", "items": {"type": "number"}}),

@@ -24,7 +24,6 @@ from app.config import Config, child_environment, has_display
 from app.dispatcher import Dispatcher
 from app.jobs import JobStore
 from app.listening import listen, shown_address
-from app.storage import create_tables
 from app.terminal import complain, say
 from segmentation_backend.errors import ErrorKind, ResourceError, SegmentationError
 from segmentation_backend.workspace import Workspace
@@ -48,9 +47,13 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     workspace = Workspace(
-        config.data_dir, config.database_url, config.cloud, max_voxels=config.max_voxels
+        config.data_dir,
+        config.database_url,
+        config.cloud,
+        max_voxels=config.max_voxels,
+        packs=config.packs,
     )
-    create_tables(workspace.engine)
+    workspace.check_packs()
     listening = listen(config.host, config.port)
     address = shown_address(listening, config.host)
     config = replace(config, port=listening.getsockname()[1])

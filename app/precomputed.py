@@ -6,18 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Response, jsonify, request
-
-from app.neuroglancer import IMMUTABLE
 from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
-from segmentation_backend.workspace import EncodedChunk
 
 __all__ = [
     "CHUNK",
     "LABEL_CHUNK",
-    "answer_chunk",
-    "answer_info",
     "level_of",
     "parse_chunk",
     "volume_info",
@@ -30,7 +24,8 @@ LABEL_CHUNK: Coordinate = (64, 128, 128)
 """The chunks of labels. They compress to a few kB, and a page reads all that are on screen again
 after each edit: the time is that of the number of requests, so each brings four stored chunks."""
 
-_NAME = re.compile(r"(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})_(\d{1,15})-(\d{1,15})")
+_NUMBER = "(0|[1-9][0-9]{0,14})"
+_NAME = re.compile("_".join([f"{_NUMBER}-{_NUMBER}"] * 3))
 
 
 def volume_info(
@@ -97,22 +92,3 @@ def level_of(levels: Sequence[ScaleLevel], number: int) -> ScaleLevel:
             ErrorKind.ROUTE_NOT_FOUND,
         )
     return levels[number]
-
-
-def answer_info(document: dict[str, Any]) -> Response:
-    """Send an `info`; browsers ask again each time, since it leads to what they keep for ever."""
-    response = jsonify(document)
-    response.headers["Cache-Control"] = "no-cache"
-    return response
-
-
-def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> Response:
-    """Send a chunk: kept for ever, or asked for again each time and then mostly 304."""
-    etag = f"{instance}-{chunk.etag}"
-    if request.if_none_match.contains(etag):
-        response = Response(status=304)
-    else:
-        response = Response(chunk.data(), mimetype="application/octet-stream")
-    response.set_etag(etag)
-    response.headers["Cache-Control"] = IMMUTABLE if is_immutable else "no-cache"
-    return response

@@ -13,6 +13,7 @@ from app.routes import (
     sessions,
     shares,
     volumes,
+    zarr,
 )
 
 __all__ = ["BLUEPRINTS"]
@@ -29,5 +30,6 @@ BLUEPRINTS = (
     events.blueprint,
     images.blueprint,
     labels.blueprint,
+    zarr.blueprint,
     previews.blueprint,
 )

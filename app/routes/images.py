@@ -9,8 +9,9 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 from numpy.typing import NDArray
 
+from app.answers import answer_info
 from app.neuroglancer import IMMUTABLE
-from app.precomputed import answer_info, level_of, parse_chunk, volume_info
+from app.precomputed import level_of, parse_chunk, volume_info
 from app.services import services
 from segmentation_backend.errors import ErrorKind, NotFoundError, ResourceError
 from segmentation_backend.geometry import Roi

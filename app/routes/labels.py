@@ -5,17 +5,11 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from app.precomputed import (
-    LABEL_CHUNK,
-    answer_chunk,
-    answer_info,
-    level_of,
-    parse_chunk,
-    volume_info,
-)
+from app.answers import answer_chunk, answer_info
+from app.label_address import find_labels
+from app.precomputed import LABEL_CHUNK, level_of, parse_chunk, volume_info
 from app.routes.images import check_instance
 from app.services import services
-from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.geometry import Roi
 
 __all__ = ["blueprint"]
@@ -27,10 +21,10 @@ blueprint = Blueprint("labels", __name__, url_prefix="/labels")
 def info(source: str) -> ResponseReturnValue:
     """Describe the labels of a volume, or of `<volume>@<version>`, in precomputed's terms."""
     parts = services()
-    name, version = _named(source)
-    volume = parts.workspace.volume(name)
-    if version is not None:
-        parts.workspace.at(name, version)
+    labels = find_labels(source)
+    volume = parts.workspace.volume(labels.volume)
+    if labels.version is not None:
+        parts.workspace.at(labels.volume, labels.version)
     return answer_info(
         volume_info(
             "segmentation",
@@ -47,21 +41,9 @@ def info(source: str) -> ResponseReturnValue:
 def label_chunk(source: str, instance: str, level: int, chunk: str) -> ResponseReturnValue:
     """Send one chunk of root ids; unchanged live chunks answer 304 to their tag."""
     parts = services()
-    name, version = _named(source)
-    scale = level_of(parts.workspace.volume(name).label_levels, level)
+    labels = find_labels(source)
+    scale = level_of(parts.workspace.volume(labels.volume).label_levels, level)
     roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape), LABEL_CHUNK)
     check_instance(instance)
-    encoded = parts.workspace.label_chunk(name, version, level, roi)
-    return answer_chunk(encoded, parts.instance, is_immutable=version is not None)
-
-
-def _named(source: str) -> tuple[str, int | None]:
-    name, at, number = source.partition("@")
-    if not at:
-        return name, None
-    if not (number.isascii() and number.isdecimal() and len(number) < 19):
-        raise NotFoundError(
-            f"{number[:64]!r} is not a version; versions are whole numbers.",
-            ErrorKind.VERSION_NOT_FOUND,
-        )
-    return name, int(number)
+    encoded = parts.workspace.label_chunk(labels.volume, labels.version, level, roi)
+    return answer_chunk(encoded, parts.instance, is_immutable=labels.is_immutable)

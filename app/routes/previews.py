@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from app.precomputed import answer_chunk, answer_info, level_of, parse_chunk, volume_info
+from app.answers import answer_chunk, answer_info
+from app.precomputed import level_of, parse_chunk, volume_info
 from app.routes.images import check_instance
 from app.services import services
 from segmentation_backend.geometry import ScaleLevel

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from app.fields import Field
 from app.requests import Values, takes
+from app.routes.edits import MAIN
 from app.services import services
 from segmentation_backend.errors import ErrorKind, InvalidInputError, ReadOnlyError
 from segmentation_backend.geometry import Roi
@@ -25,7 +26,9 @@ MOST_ROWS = 10_000
 
 
 def _described(info: VolumeInfo) -> dict[str, Any]:
-    return {**info.to_json(), "version": services().workspace.head(info.name)}
+    workspace = services().workspace
+    counted = {} if info.labels is None else {"counted": workspace.counted_share(info.name)}
+    return {**info.to_json(), **counted, "version": workspace.head(info.name)}
 
 
 @blueprint.get("")
@@ -42,6 +45,7 @@ def listing() -> ResponseReturnValue:
         Field("image", "text", "A path or URL (zarr, N5, TIFF, HDF5, NPZ).", required=True),
         Field("dataset", "text", "Which array, where the file holds several."),
         Field("voxel_size", "voxel_size", "Edges in nm, z, y, x, where the data do not say."),
+        Field("labels", "text", "A path or URL (zarr, N5, precomputed) of labels to begin from."),
     )
 )
 def register(body: Values) -> ResponseReturnValue:
@@ -53,7 +57,11 @@ def register(body: Values) -> ResponseReturnValue:
             ErrorKind.READ_ONLY,
         )
     info = parts.workspace.register(
-        body["name"], body["image"], dataset=body["dataset"], voxel_size=body["voxel_size"]
+        body["name"],
+        body["image"],
+        dataset=body["dataset"],
+        voxel_size=body["voxel_size"],
+        labels=body["labels"],
     )
     return jsonify(ok=True, **_described(info)), 201
 
@@ -74,7 +82,11 @@ def volume(name: str) -> ResponseReturnValue:
     )
 )
 def objects(name: str, query: Values) -> ResponseReturnValue:
-    """List objects with their boxes, sizes and centroids."""
+    """List objects with their boxes, sizes and centroids.
+
+    `complete` is false while base labels are not counted everywhere: objects may be missing, and
+    sizes may be too small.
+    """
     workspace = services().workspace
     version = _version_of(name, query["version"])
     found = workspace.objects(
@@ -85,7 +97,8 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
         limit=row_limit(query["limit"], 1000),
     )
     rows = [{**stats.to_json(), **_physical(name, stats.voxels)} for stats in found]
-    return jsonify(ok=True, version=version, objects=rows)
+    complete = workspace.counted_share(name) == 1
+    return jsonify(ok=True, version=version, complete=complete, objects=rows)
 
 
 @blueprint.get("/<name>/objects/<root>")
@@ -109,18 +122,22 @@ def one_object(name: str, root: str, query: Values) -> ResponseReturnValue:
         Field("since", "integer", "Only operations after this one, oldest first."),
         Field("limit", "integer", "How many at most; 100 without it."),
         Field("user", "text", "Only this user's."),
+        Field("branch", "text", "The branch; main without it."),
     )
 )
 def operations(name: str, query: Values) -> ResponseReturnValue:
     """List operations: the newest first, or (with `since`) those after it, oldest first."""
     workspace = services().workspace
+    branch = query["branch"] or MAIN
     found = workspace.operations(
         name,
         since=natural(query["since"], "since"),
         limit=row_limit(query["limit"], 100),
         user=query["user"],
+        branch=branch,
     )
-    return jsonify(ok=True, version=workspace.head(name), operations=[o.to_json() for o in found])
+    head = workspace.head(name, branch)
+    return jsonify(ok=True, version=head, operations=[o.to_json() for o in found])
 
 
 @blueprint.get("/<name>/cutout")

@@ -2,16 +2,21 @@
 
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
-from segmentation_backend.workspace.encoding import EncodedChunk
+from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
 from segmentation_backend.workspace.planning import SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
+from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
 from segmentation_backend.workspace.workspace import Workspace
 
 __all__ = [
     "EditContext",
     "EncodedChunk",
+    "LabelForm",
     "SegmentationPlan",
     "SplitPreview",
+    "Stroke",
     "VolumeInfo",
     "Workspace",
+    "decode_mask",
+    "encode_mask",
 ]

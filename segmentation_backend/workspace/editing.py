@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segmentation_backend import edits
+from segmentation_backend.edits.branch_merge import MergePlan
+from segmentation_backend.edits.merge_conflicts import Choice
 from segmentation_backend.errors import ConflictError, ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate
 from segmentation_backend.labels import (
@@ -18,9 +20,10 @@ from segmentation_backend.labels import (
     LabelView,
     Operation,
     OperationMeta,
+    merge_base,
 )
 
-__all__ = ["EditContext", "Editor"]
+__all__ = ["EditContext", "Editor", "check_id", "plan_branch_merge"]
 
 ATTEMPTS = 8
 """How often an edit is recomputed when others commit in between, before the caller hears of it."""
@@ -55,18 +58,26 @@ class Editor:
         points: Sequence[Coordinate] | None,
         edit: EditContext,
     ) -> Operation:
-        """Join two or more objects, named by ids or by voxels inside them."""
-        if (ids is None) == (points is None):
+        """Join two or more objects, named by ids, by voxels inside them, or by both.
+
+        With both, each point says where the id at its place in the list is.
+        """
+        if (ids is None and points is None) or len({len(n) for n in (ids, points) if n}) == 2:
             raise InvalidInputError(
-                "Name the objects to merge by either ids or points, not both.",
+                "Name the objects to merge by ids or by points; where both are given, there is one "
+                "point for each id.",
                 ErrorKind.INVALID_PARAMETER,
             )
         for value in ids or ():
             check_id(value)
 
         def delta(view: LabelView) -> Delta:
-            chosen = list(ids) if ids is not None else [view.root_at(p) for p in points or ()]
-            return edits.merge(view, chosen)
+            under = [view.root_at(point) for point in points or ()]
+            if ids is None:
+                return edits.merge(view, under)
+            if points:
+                _check_under(view, ids, points, under)
+            return edits.merge(view, ids)
 
         return self.commit("merge", {"ids": ids, "points": points}, edit, delta)
 
@@ -94,6 +105,27 @@ class Editor:
         return self.commit(
             "revert", {"version": version}, edit, lambda view: edits.revert(view, version)
         )
+
+    def merge_branch(
+        self, source: LabelRepository, name: str, choices: Mapping[int, Choice], edit: EditContext
+    ) -> Operation:
+        """Bring what the branch `source` changed into this one, conflicts as they are decided."""
+
+        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
+            plan = plan_branch_merge(view, source.at(), choices)
+            if plan.delta.is_empty and not plan.conflicts:
+                raise InvalidInputError(
+                    f"The branch {name} has changed nothing that is not here already.",
+                    ErrorKind.NOTHING_TO_CHANGE,
+                )
+            record = {"branch": name, "version": plan.merges.version, "applied": plan.applied}
+            decided = {str(conflict): choice for conflict, choice in choices.items()}
+            provenance = edit.provenance or record | {"choices": decided}
+            meta = replace(meta, merges=plan.merges, provenance=provenance)
+            return self._repository.commit(plan.delta, meta)
+
+        intent = {"source": name, "choices": sorted(choices.items())}
+        return self._exactly_once("merge-branch", intent, edit, attempt)
 
     def commit(
         self,
@@ -144,7 +176,7 @@ class Editor:
             request_id=edit.request_id,
             request_digest=digest,
             base_version=edit.base_version,
-            provenance=edit.provenance,
+            provenance=edit.provenance or _given(intent),
         )
         for _ in range(ATTEMPTS - 1):
             view = self._repository.at()
@@ -157,6 +189,28 @@ class Editor:
         return attempt(self._repository.at(), meta)
 
 
+def plan_branch_merge(
+    ours: LabelView, theirs: LabelView, choices: Mapping[int, Choice]
+) -> MergePlan:
+    """Return what a merge of one version into another would do; see `edits.plan_merge`."""
+    base = merge_base(ours.storage, ours.version, theirs.version)
+    return edits.plan_merge(base, ours, theirs, choices)
+
+
+def _check_under(
+    view: LabelView, ids: Sequence[int], points: Sequence[Coordinate], under: Sequence[int]
+) -> None:
+    """Refuse ids that are not the objects under their points."""
+    for value, point, root in zip(ids, points, under, strict=True):
+        if view.root_of(value) != root:
+            there = f"object {root}" if root else "background"
+            raise InvalidInputError(
+                f"The point {list(point)} (z, y, x) is on {there}, not on object {value}; refresh "
+                "the view and pick it again.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+
+
 def check_id(value: object) -> int:
     """Return an object id, or refuse one that no uint64 label can have."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
@@ -165,6 +219,11 @@ def check_id(value: object) -> int:
             ErrorKind.INVALID_ID,
         )
     return value
+
+
+def _given(intent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an edit was asked for with, as its record: without what was left out."""
+    return {name: value for name, value in intent.items() if value is not None}
 
 
 def _digest(kind: str, intent: Mapping[str, Any], branch: str) -> str:

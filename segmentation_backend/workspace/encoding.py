@@ -1,22 +1,52 @@
-"""Label chunks in the form Neuroglancer keeps in GPU memory."""
+"""Label chunks on their way out: in Neuroglancer's own form, or zarr's; made once, kept a while."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from enum import StrEnum
+from functools import lru_cache, partial
+from typing import Generic, TypeVar
 
 import compressed_segmentation
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
-from segmentation_backend.geometry import Coordinate
+from segmentation_backend.errors import ErrorKind, FormatError, NotFoundError, ResourceError
+from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.labels import LabelRepository, LabelView
 
-__all__ = ["BLOCK", "EncodedChunk", "encode_labels", "encode_nothing", "etag_of"]
+__all__ = [
+    "BLOCK",
+    "ZARR_CHUNK",
+    "ZSTD_LEVEL",
+    "EncodedChunk",
+    "LabelChunks",
+    "LabelForm",
+    "encode_labels",
+    "encode_nothing",
+    "encode_zarr",
+    "etag_of",
+]
 
 BLOCK = (8, 8, 8)
 """The compressed_segmentation block size announced in every `info`."""
+
+ZARR_CHUNK: Coordinate = (64, 64, 64)
+"""The chunks of our zarr arrays, voxels z, y, x: one stored chunk each."""
+
+ZSTD_LEVEL = 3
+
+_MOST_VIEWS = 64
+_MOST_TAGS = 16_384
+"""About 7 MB: the chunks that two screens show, over hundreds of versions."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +55,13 @@ class EncodedChunk:
 
     etag: str
     data: Callable[[], bytes]
+
+
+class LabelForm(StrEnum):
+    """The form in which a chunk of root ids leaves."""
+
+    COMPRESSED_SEGMENTATION = "compressed_segmentation"
+    ZARR = "zarr"
 
 
 def encode_labels(labels: npt.NDArray[np.uint64]) -> bytes:
@@ -36,12 +73,128 @@ def encode_labels(labels: npt.NDArray[np.uint64]) -> bytes:
     return bytes(encoded)
 
 
+def encode_zarr(labels: npt.NDArray[np.uint64]) -> bytes:
+    """Return ids (z, y, x) as a zarr chunk: padded with 0 to ZARR_CHUNK, little-endian, zstd."""
+    padded = np.ascontiguousarray(labels, "<u8")
+    if labels.shape != ZARR_CHUNK:
+        # Chunks at the far border of a zarr array are stored whole.
+        padded = np.zeros(ZARR_CHUNK, "<u8")
+        padded[Roi((0, 0, 0), labels.shape).slices()] = labels
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(padded.data)
+
+
+_ENCODERS: dict[LabelForm, Callable[[npt.NDArray[np.uint64]], bytes]] = {
+    LabelForm.COMPRESSED_SEGMENTATION: encode_labels,
+    LabelForm.ZARR: encode_zarr,
+}
+
+
 @lru_cache(maxsize=64)
-def encode_nothing(shape: Coordinate) -> bytes:
+def encode_nothing(shape: Coordinate, form: LabelForm = LabelForm.COMPRESSED_SEGMENTATION) -> bytes:
     """Return an encoded chunk that holds no label."""
-    return encode_labels(np.zeros(shape, np.uint64))
+    return _ENCODERS[form](np.zeros(shape, np.uint64))
 
 
 def etag_of(*parts: object) -> str:
     """Return a short content tag of the parts' text."""
     return hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=12).hexdigest()
+
+
+class LabelChunks:
+    """Encoded chunks of root ids, so that everybody who looks at the same labels shares the work.
+
+    A version never changes, nor does the tag of a chunk at a version, nor the bytes behind a tag;
+    all three are remembered, within bounds. Once somebody has asked for a chunk, the next one costs
+    a look at which version is the newest, and nothing where the version is named. Thread-safe.
+    """
+
+    def __init__(self, capacity_bytes: int = 32 * 2**20) -> None:
+        """Keep at most `capacity_bytes` of encoded chunks."""
+        self._views: _Bounded[tuple[str, int], LabelView] = _Bounded(_MOST_VIEWS, lambda _: 1)
+        self._tags: _Bounded[tuple[str, int, int, Roi], str] = _Bounded(_MOST_TAGS, lambda _: 1)
+        self._encoded: _Bounded[tuple[str, int, Roi, LabelForm, str], bytes] = _Bounded(
+            capacity_bytes, len
+        )
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of encoded chunks are kept now."""
+        return self._encoded.weight
+
+    def chunk(
+        self,
+        labels: LabelRepository,
+        version: int | None,
+        level: int,
+        roi: Roi,
+        form: LabelForm = LabelForm.COMPRESSED_SEGMENTATION,
+    ) -> EncodedChunk:
+        """Return a region of a version (None: the newest) of `labels`; bytes are made when asked.
+
+        Missing is not empty: where labels cannot be read, for whatever reason, this and the chunk's
+        `data` raise ResourceError. NotFoundError VERSION_NOT_FOUND means just that.
+        """
+        at = labels.head if version is None else version
+        place = (labels.volume, at, level, roi)
+        tag = self._tags.get(place)
+        if tag is None:
+            tag = _readable(partial(self._view(labels, at).etag, roi, level))
+            self._tags.put(place, tag)
+
+        def data() -> bytes:
+            # The tag is that of the stored chunks that the region lies in, not of the region.
+            content = (labels.volume, level, roi, form, tag)
+            encoded = self._encoded.get(content)
+            if encoded is None:
+                roots = _readable(partial(self._view(labels, at).read, roi, level))
+                encoded = _ENCODERS[form](roots) if roots.any() else encode_nothing(roi.shape, form)
+                self._encoded.put(content, encoded)
+            return encoded
+
+        return EncodedChunk(tag, data)
+
+    def _view(self, labels: LabelRepository, version: int) -> LabelView:
+        view = self._views.get((labels.volume, version))
+        if view is None:
+            view = labels.at(version)
+            self._views.put((labels.volume, version), view)
+        return view
+
+
+def _readable(read: Callable[[], Value]) -> Value:
+    # A viewer takes 404 for "nothing there" and gives up on 500: a chunk that cannot be read now is
+    # one to ask for again, whether its pack is damaged or the base below it was moved away.
+    try:
+        return read()
+    except FormatError as err:
+        raise ResourceError(err.message, err.kind) from err
+    except NotFoundError as err:
+        raise ResourceError(err.message, ErrorKind.SOURCE_UNAVAILABLE) from err
+
+
+class _Bounded(Generic[Key, Value]):
+    """The values used last, as many as `capacity` holds; thread-safe."""
+
+    def __init__(self, capacity: int, weigh: Callable[[Value], int]) -> None:
+        self._capacity = capacity
+        self._weigh = weigh
+        self.weight = 0
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Key) -> Value | None:
+        with self._lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
+
+    def put(self, key: Key, value: Value) -> None:
+        with self._lock:
+            if key in self._values:
+                return
+            self._values[key] = value
+            self.weight += self._weigh(value)
+            while self.weight > self._capacity:
+                _, dropped = self._values.popitem(last=False)
+                self.weight -= self._weigh(dropped)

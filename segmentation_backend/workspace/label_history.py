@@ -6,7 +6,22 @@ from abc import ABC, abstractmethod
 from datetime import datetime
 
 from segmentation_backend.errors import ErrorKind, NotFoundError
-from segmentation_backend.labels import MAIN, Branch, LabelRepository, LabelView, Operation, Tag
+from segmentation_backend.geometry import Coordinate
+from segmentation_backend.labels import (
+    MAIN,
+    Blame,
+    Branch,
+    LabelRepository,
+    LabelView,
+    ObjectChange,
+    ObjectLineage,
+    Operation,
+    Tag,
+    blame,
+    lineage,
+    object_changes,
+)
+from segmentation_backend.workspace.editing import check_id
 
 __all__ = ["LabelHistory"]
 
@@ -61,6 +76,33 @@ class LabelHistory(ABC):
             "numbers.",
             ErrorKind.VERSION_NOT_FOUND,
         )
+
+    def object_changes(
+        self, volume: str, before: int, after: int, limit: int | None = None
+    ) -> tuple[ObjectChange, ...]:
+        """Return the objects that differ between two versions, the largest first."""
+        repository = self.repository(volume)
+        repository.at(before)
+        return object_changes(repository.at(after).storage, before, after, limit)
+
+    def lineage(
+        self,
+        volume: str,
+        root: int,
+        version: int | None = None,
+        head: int | None = None,
+        limit: int = 1000,
+    ) -> ObjectLineage:
+        """Return where an object came from and what became of it."""
+        view = self.at(volume, version)
+        if head is not None:
+            self.at(volume, head)
+        return lineage(view.storage, check_id(root), view.version, head, limit)
+
+    def blame(self, volume: str, point: Coordinate, version: int | None = None) -> Blame:
+        """Return who is behind what a level-0 voxel (z, y, x) holds."""
+        view = self.at(volume, version)
+        return blame(view.storage, point, view.version)
 
     # Branches and tags
 

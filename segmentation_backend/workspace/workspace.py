@@ -17,7 +17,15 @@ from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, VoxelSize
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.labels import MAIN, LabelRepository, ObjectStats, Operation
+from segmentation_backend.labels import (
+    MAIN,
+    LabelBase,
+    LabelRepository,
+    ObjectStats,
+    Operation,
+    PackFolder,
+    open_packs,
+)
 from segmentation_backend.models.registry import (
     ModelSpec,
     default_model,
@@ -27,12 +35,14 @@ from segmentation_backend.models.registry import (
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
+from segmentation_backend.workspace.bases import BaseRecord, open_base
 from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, check_id
 from segmentation_backend.workspace.encoding import (
     EncodedChunk,
+    LabelChunks,
+    LabelForm,
     encode_labels,
-    encode_nothing,
     etag_of,
 )
 from segmentation_backend.workspace.label_edits import LabelEdits
@@ -82,22 +92,38 @@ class Workspace(LabelEdits, LabelHistory):
         database_url: str | None = None,
         cloud: CloudSettings | None = None,
         max_voxels: int = 2**26,
+        packs: str | None = None,
     ) -> None:
-        """Open (and make) a data directory; `max_voxels` bounds one segmentation."""
+        """Open (and make) a data directory; `max_voxels` bounds one segmentation.
+
+        `packs` is where label packs are kept, a folder or `s3://bucket/prefix`, without it a folder
+        in the data directory; every process that opens the directory must name the same place.
+        """
         self.data_dir = data_dir
         self.models_dir = data_dir / "models"
         self.max_voxels = max_voxels
-        for folder in (data_dir, self.models_dir, data_dir / "images", data_dir / "packs"):
+        self._cloud = cloud or CloudSettings()
+        self._packs = (packs or str(data_dir / "packs")).rstrip("/")
+        folders = [data_dir, self.models_dir, data_dir / "images"]
+        all_packs = open_packs(self._packs, self._cloud)
+        if isinstance(all_packs, PackFolder):
+            folders.append(all_packs.folder)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         self.engine: sa.Engine = open_database(database_url or data_dir / "mitoglance.sqlite")
-        self._catalog = Catalog(self.engine, data_dir / "images", cloud or CloudSettings())
+        self._catalog = Catalog(self.engine, data_dir / "images", self._cloud)
         self._previews = Previews(data_dir / "previews")
+        self._label_chunks = LabelChunks()
         self._opened: dict[str, _Opened] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Let go of the database."""
         self.engine.dispose()
+
+    def check_packs(self) -> None:
+        """Raise ResourceError unless the place of the label packs can be reached."""
+        open_packs(self._packs, self._cloud).check()
 
     def sweep_orphans(self) -> int:
         """Delete what crashes left half written and no version names; return how many files."""
@@ -122,11 +148,15 @@ class Workspace(LabelEdits, LabelHistory):
         *,
         dataset: str | None = None,
         voxel_size: VoxelSize | None = None,
+        labels: str | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
-        """Register an image (path or URL); NPZ, TIFF and HDF5 are first imported with a pyramid."""
+        """Register an image (path or URL); NPZ, TIFF and HDF5 are first imported with a pyramid.
+
+        `labels` (path or URL) are label arrays to begin from; they are read in place.
+        """
         return self._catalog.add(
-            name, image, dataset=dataset, voxel_size=voxel_size, progress=progress
+            name, image, dataset=dataset, voxel_size=voxel_size, labels=labels, progress=progress
         )
 
     def register_demo(self) -> VolumeInfo:
@@ -144,15 +174,16 @@ class Workspace(LabelEdits, LabelHistory):
         """Return image voxels (z, y, x) of a level."""
         return self._open(volume).image.read(roi, level)
 
-    def label_chunk(self, volume: str, version: int | None, level: int, roi: Roi) -> EncodedChunk:
-        """Return the root ids of a region, encoded for Neuroglancer when its bytes are asked."""
-        view = self.at(volume, version)
-
-        def data() -> bytes:
-            roots = view.read(roi, level)
-            return encode_labels(roots) if roots.any() else encode_nothing(roi.shape)
-
-        return EncodedChunk(view.etag(roi, level), data)
+    def label_chunk(
+        self,
+        volume: str,
+        version: int | None,
+        level: int,
+        roi: Roi,
+        form: LabelForm = LabelForm.COMPRESSED_SEGMENTATION,
+    ) -> EncodedChunk:
+        """Return the root ids of a region, encoded when its bytes are asked; see `LabelChunks`."""
+        return self._label_chunks.chunk(self.repository(volume), version, level, roi, form)
 
     def cutout(
         self,
@@ -195,7 +226,12 @@ class Workspace(LabelEdits, LabelHistory):
         sort: str = "-voxels",
         limit: int = 1000,
     ) -> list[ObjectStats]:
-        """Return objects with their boxes and sizes, largest first."""
+        """Return objects with their boxes and sizes, largest first.
+
+        Over base labels: those that are counted; with a `roi` that is not too large, all in it.
+        """
+        if roi is not None:
+            self.repository(volume).count_base_over(roi)
         return self.at(volume, version).objects(roi=roi, sort=sort, limit=limit)
 
     def object(self, volume: str, root: int, version: int | None = None) -> ObjectStats:
@@ -206,18 +242,27 @@ class Workspace(LabelEdits, LabelHistory):
 
     def preview(self, preview_id: str) -> SplitPreview:
         """Return a split preview made within the last hour."""
-        return self._previews.load(preview_id)[0]
+        return self._previews.find(preview_id)
 
     def preview_chunk(self, preview_id: str, roi: Roi) -> EncodedChunk:
         """Return part of a preview, encoded for Neuroglancer; `roi` counts from its corner."""
-        preview, sides = self._previews.load(preview_id)
+        preview = self._previews.find(preview_id)
         if not Roi((0, 0, 0), preview.roi.shape).encloses(roi):
             raise InvalidInputError(
                 f"{roi} is not inside the preview, {preview.roi.shape}.",
                 ErrorKind.ROI_OUT_OF_BOUNDS,
             )
-        part = sides[roi.slices()].astype(np.uint64)
-        return EncodedChunk(etag_of(preview_id, roi), lambda: encode_labels(part))
+        part = roi.shift(preview.roi.offset)
+        return EncodedChunk(
+            etag_of(preview_id, roi), lambda: encode_labels(self._preview_sides(preview, part))
+        )
+
+    def _preview_sides(self, preview: SplitPreview, roi: Roi) -> npt.NDArray[np.uint64]:
+        sides = self._previews.sides(preview.preview_id, roi).astype(np.uint64)
+        if not preview.is_exact:
+            # Where the object ends, the preview's cells are too coarse to know; the labels know.
+            sides[self.at(preview.volume, preview.version).read(roi) != preview.root] = 0
+        return sides
 
     # Segmentation
 
@@ -284,18 +329,39 @@ class Workspace(LabelEdits, LabelHistory):
 
         rehearse(default_model(self.models_dir), self.models_dir)
 
+    def counted_share(self, volume: str) -> float:
+        """Return how much of a volume's base labels is counted, 0 to 1; 1 without any."""
+        return self.repository(volume).counted_share
+
+    def count_base(self, volume: str, progress: Callable[[float, str], None]) -> None:
+        """Count all base labels of a volume, so that every object is known with its size.
+
+        Stopped at any time, by an exception from `progress` too, it carries on where it was.
+        """
+        for share in self.repository(volume).count_base():
+            progress(share, f"Counting the labels of {volume}")
+
     def repository(self, volume: str, branch: str = MAIN) -> LabelRepository:
         """Return the labels of a volume, on a branch."""
         repository = self._open(volume).repository
         return repository if branch == MAIN else repository.branch(branch)
+
+    def _base(self, record: BaseRecord) -> LabelBase:
+        return open_base(record, self._cloud, self.data_dir / "caches" / "bases")
 
     def _open(self, name: str) -> _Opened:
         with self._lock:
             opened = self._opened.get(name)
             if opened is None:
                 info = self._catalog.info(name)
+                base = None if info.labels is None else self._base(info.labels)
                 repository = LabelRepository(
-                    self.engine, self.data_dir / "packs" / name, name, info.label_levels
+                    self.engine,
+                    self.data_dir / "packs" / name,
+                    name,
+                    info.label_levels,
+                    packs=open_packs(f"{self._packs}/{name}", self._cloud),
+                    base=base,
                 )
                 opened = self._opened[name] = _Opened(
                     info, repository, partial(self._catalog.image, name)

@@ -101,7 +101,8 @@ class _Here:
         return 1
 
     def submit(self, job_id: str, attempt: int) -> _Finished:
-        run_job(self._config.database_url, str(self._config.data_dir), job_id, attempt)
+        config = self._config
+        run_job(config.database_url, str(config.data_dir), config.packs, job_id, attempt)
         return _Finished()
 
 

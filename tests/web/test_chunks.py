@@ -15,7 +15,10 @@ from app import create_app
 from app.config import Config
 from app.services import Services
 from segmentation_backend.errors import ErrorKind, ResourceError
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels import LabelRepository, LabelView
 from segmentation_backend.sources.volume import Volume
+from segmentation_backend.workspace.encoding import LabelChunks
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 CORNER = "0-96_0-80_0-20"
@@ -115,6 +118,75 @@ def test_a_pinned_version_is_kept_for_ever_and_never_changes(api: Api) -> None:
     assert not decoded(empty.data, (20, 80, 96)).any()
 
 
+def test_viewers_of_the_same_labels_share_the_work(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = LabelView.read
+
+    def counting(view: LabelView, roi: Roi, level: int = 0) -> Any:
+        reads.append(view.version)
+        return read(view, roi, level)
+
+    monkeypatch.setattr(LabelView, "read", counting)
+    live, pinned = address(api.client, "/labels/cell"), address(api.client, "/labels/cell@1")
+    first = api.client.get(live)
+    for path in (live, pinned, live):
+        assert api.client.get(path).data == first.data
+    assert reads == [1]
+    api.post(f"{V}/merge", {"ids": ["1", "2"]})
+    api.client.get(live)
+    api.post(f"{V}/undo", {})
+    # What was undone has the content, and so the tag, of the version before it.
+    assert api.client.get(live).data == first.data
+    assert reads == [1, 2]
+
+
+def test_a_pinned_chunk_asked_for_again_costs_no_look_at_the_database(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = address(client, "/labels/cell@1")
+    first = client.get(pinned)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(LabelRepository, "head", property(fail))
+    monkeypatch.setattr(LabelRepository, "at", fail)
+    assert client.get(pinned).data == first.data
+    headers = {"If-None-Match": first.headers["ETag"]}
+    assert client.get(pinned, headers=headers).status_code == 304
+
+
+def test_the_bytes_are_those_of_the_tag_whatever_happens_between(api: Api, parts: Services) -> None:
+    roi = Roi((0, 0, 0), SHAPE)
+    before = parts.workspace.label_chunk("cell", None, 0, roi)
+    labels = api.labels()
+    api.post(f"{V}/merge", {"ids": ["1", "2"]})
+    np.testing.assert_array_equal(decoded(before.data(), SHAPE), labels)
+    after = parts.workspace.label_chunk("cell", None, 0, roi)
+    assert after.etag != before.etag
+    np.testing.assert_array_equal(decoded(after.data(), SHAPE), api.labels())
+
+
+def test_what_is_remembered_of_chunks_is_bounded(parts: Services) -> None:
+    workspace = parts.workspace
+    repository = LabelRepository(
+        workspace.engine,
+        workspace.data_dir / "packs" / "cell",
+        "cell",
+        workspace.volume("cell").label_levels,
+    )
+    places = [Roi((0, y, x), (20, 16, 16)) for y in range(0, 80, 16) for x in range(0, 96, 16)]
+    expected = [repository.at().read(place) for place in places]
+    chunks = LabelChunks(capacity_bytes=2000)
+    for _ in range(2):
+        for place, labels in zip(places, expected, strict=True):
+            data = chunks.chunk(repository, None, 0, place).data()
+            np.testing.assert_array_equal(decoded(data, place.shape), labels)
+    assert chunks.kept_bytes <= 2000
+
+
 def test_a_preview_shows_the_parts_where_the_object_is(api: Api) -> None:
     sides = {"sources": [[10, 45, 12]], "sinks": [[10, 45, 85]]}
     preview = api.post(f"{V}/split/preview", sides)["preview"]
@@ -146,6 +218,8 @@ def test_a_preview_shows_the_parts_where_the_object_is(api: Api) -> None:
         "-64-0_0-64_0-20",
         "0-64_0-64_0-20_0-1",
         "0-64_0-64_0-99999999999999999999",
+        "00-96_0-80_0-20",
+        "٠-96_0-80_0-20",
     ],
 )
 @pytest.mark.parametrize("source", ["/image/cell", "/labels/cell", "/labels/cell@1"])
@@ -163,6 +237,7 @@ def test_unknown_volumes_versions_and_levels_do_not_exist(client: FlaskClient) -
         ("/labels/cell@9/info", "version-not-found"),
         ("/labels/cell@-1/info", "version-not-found"),
         ("/labels/cell@x/info", "version-not-found"),
+        ("/labels/cell@x.y/info", "version-not-found"),
         ("/labels/cell@/info", "version-not-found"),
         (address(client, "/labels/cell").replace("/0/", "/9/"), "route-not-found"),
         (address(client, "/image/cell").replace("/0/", "/9/"), "route-not-found"),

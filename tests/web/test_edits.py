@@ -99,7 +99,9 @@ def test_an_edit_on_what_has_changed_since_names_who_changed_it(api: Api) -> Non
 
 BAD_EDITS: list[tuple[str, dict[str, Any], int, str]] = [
     ("merge", {}, 400, "invalid-parameter"),
-    ("merge", {"ids": ["1", "2"], "points": [IN_1, IN_2]}, 400, "invalid-parameter"),
+    ("merge", {"ids": ["1", "2"], "points": [IN_1, IN_2, IN_2]}, 400, "invalid-parameter"),
+    ("merge", {"ids": ["1", "2"], "points": [IN_2, IN_1]}, 400, "invalid-parameter"),
+    ("merge", {"ids": ["1", "2"], "points": [IN_1, OUTSIDE]}, 400, "invalid-parameter"),
     ("merge", {"ids": []}, 400, "invalid-parameter"),
     ("merge", {"ids": ["1"]}, 400, "merge-same-object"),
     ("merge", {"ids": ["1", "1"]}, 400, "merge-same-object"),

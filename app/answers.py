@@ -1,0 +1,39 @@
+"""How chunks and the documents that lead to them are sent: tags, 304, ranges, how long to keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from app.neuroglancer import IMMUTABLE
+from segmentation_backend.workspace import EncodedChunk
+
+__all__ = ["answer_chunk", "answer_info"]
+
+
+def answer_info(document: dict[str, Any]) -> Response:
+    """Send a document; browsers ask again each time, since it leads to what they keep for ever."""
+    response = jsonify(document)
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> Response:
+    """Send a chunk, or part of it: kept for ever, or asked for again each time and mostly 304."""
+    etag = f"{instance}-{chunk.etag}"
+    # A proxy that compresses on the way makes the tag a weak one; it still names this content.
+    if request.if_none_match.contains_weak(etag):
+        response = Response(status=304)
+    else:
+        response = Response(chunk.data(), mimetype="application/octet-stream")
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = IMMUTABLE if is_immutable else "no-cache"
+    if response.status_code == 200:
+        response.headers["Accept-Ranges"] = "bytes"
+        if "Range" in request.headers:
+            size = response.content_length
+            response.make_conditional(request, accept_ranges=True, complete_length=size)
+    return response
