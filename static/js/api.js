@@ -114,12 +114,19 @@ export class Api {
     return /** @type {import("./types.js").SplitPreview} */ (answer.preview);
   }
 
-  undo() {
-    return this.edit("/undo", {});
+  /** @param {string[]} ids @param {number} base_version */
+  remove(ids, base_version) {
+    return this.edit("/delete", { ids, base_version });
   }
 
-  redo() {
-    return this.edit("/redo", {});
+  /** @param {number} [operation_id] an operation by anyone; without it the user's own last edit */
+  undo(operation_id) {
+    return this.edit("/undo", operation_id === undefined ? {} : { operation_id });
+  }
+
+  /** @param {number} [operation_id] an undo by anyone; without it the user's own last one */
+  redo(operation_id) {
+    return this.edit("/redo", operation_id === undefined ? {} : { operation_id });
   }
 
   /**

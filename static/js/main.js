@@ -2,6 +2,7 @@
 
 import { Api } from "./api.js";
 import { connectBridge } from "./bridge.js";
+import { makeEdits } from "./edits.js";
 import { listenForKeys } from "./keys.js";
 import { Live } from "./live.js";
 import { mountEdit } from "./panels/edit.js";
@@ -75,7 +76,8 @@ async function start() {
   const bridge = await connectBridge(session.label_layer);
   const live = new Live(api, bridge, store);
   const notify = mountToasts(required("neuroglancer-container").parentElement ?? document.body);
-  const context = { api, bridge, live, store, notify, keymap };
+  const edits = makeEdits(store, live, notify);
+  const context = { api, bridge, live, store, notify, keymap, edits };
 
   const help = mountHelp(keymap);
   const header = mountHeader(root, context, help.toggle);

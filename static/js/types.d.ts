@@ -151,6 +151,7 @@ export interface Context {
   store: Store;
   notify: Notify;
   keymap: KeyBinding[];
+  edits: ReturnType<typeof import("./edits.js").makeEdits>;
 }
 
 export type Actions = { [name: string]: () => void | Promise<void> };

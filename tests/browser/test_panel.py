@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looking import id_under, look_at, open_volume, picked, shown_version, wait_for, wait_until
+from looking import (
+    id_under,
+    look_at,
+    open_volume,
+    pick,
+    picked,
+    shown_version,
+    wait_for,
+    wait_until,
+)
 from playwright.sync_api import BrowserContext, Page
 from serving import Server
 
@@ -169,6 +178,35 @@ def test_a_click_in_the_history_shows_that_version(
     wait_for(opened, "!JSON.stringify(testBridge.viewState()).includes('tissue@1')", 5)
     wait_for(opened, "viewer.isReady()")
     assert id_under(opened, other) == now
+
+
+def test_objects_are_deleted_and_anybodys_operation_is_undone_from_the_history(
+    opened: Page, labelled: Server, pair: tuple[Voxel, Voxel], shot: Callable[..., Path]
+) -> None:
+    one, _ = pair
+    root = labelled.root_at("tissue", one)
+    head = labelled.head("tissue")
+    pick(opened, one)
+    opened.keyboard.press("Delete")
+    wait_until(opened, lambda: labelled.head("tissue") == head + 1, 5, "the object is deleted")
+    newest = opened.locator(".entry").first
+    wait_until(opened, lambda: "deleted 1 object" in newest.inner_text(), 5, "the page's news")
+    wait_until(opened, lambda: id_under(opened, one) is None, 5, "nothing is drawn there")
+    assert picked(opened) == []
+
+    # Somebody else's later edit elsewhere does not stand in the way.
+    labelled.request(
+        "POST", "/volumes/tissue/paint", {"target": "new", "points": [[0, 0, 0]]}, user="bob"
+    )
+    wait_until(opened, lambda: "bob painted" in newest.inner_text(), 5, "bob's news")
+    row = opened.locator(".history-row", has_text="deleted")
+    row.hover()
+    shot("history-undo-this")
+    row.get_by_role("button", name="Undo this").click()
+    wait_until(opened, lambda: labelled.root_at("tissue", one) == root, 5, "it is back")
+    wait_until(opened, lambda: "You undid a deletion" in newest.inner_text(), 5, "the news of it")
+    wait_until(opened, lambda: id_under(opened, one) == str(root), 5, "drawn again")
+    assert "is-undone" in (row.first.get_attribute("class") or "")
 
 
 def test_a_name_is_kept_and_signs_edits(opened: Page, labelled: Server) -> None:

@@ -6,7 +6,6 @@ import { SIDES, SplitDraft, voxelOf } from "./split.js";
 
 /**
  * @typedef {import("../types.js").Id} Id
- * @typedef {import("../types.js").EditAnswer} EditAnswer
  * @typedef {import("./split.js").Side} Side
  */
 
@@ -34,6 +33,7 @@ const share = (count, total) => `${count.toLocaleString("en")} voxels (${Math.ro
  */
 export function mountEdit(root, context) {
   const { api, bridge, live, store, notify } = context;
+  const { editing, drawn } = context.edits;
   const draft = new SplitDraft(bridge);
   // An unfinished split of an earlier visit is still in the kept view.
   void bridge.settled().then(() => draft.isEmpty && draft.clear());
@@ -41,7 +41,8 @@ export function mountEdit(root, context) {
   const picks = h("ul", { class: "chips", attributes: { "aria-label": "Picked objects" } });
   const hint = h("p", { class: "hint", text: "Double-click an object to pick it. Pick two or more to merge them." });
   const mergeButton = button({ label: "Merge", icon: "merge", key: "M", kind: "primary", onClick: () => void merge() });
-  const clearButton = button({ label: "Clear", key: "X", onClick: () => bridge.select([]) });
+  const removeButton = button({ label: "Delete", key: "Del", title: "Delete the picked objects; undo brings them back", onClick: () => void remove() });
+  const clearButton = button({ label: "Clear", title: "Put all picked objects back (X)", onClick: () => bridge.select([]) });
   const undoButton = button({ label: "Undo", icon: "undo", title: "Undo your last edit (Ctrl+Z)", onClick: () => void undo() });
   const redoButton = button({ label: "Redo", icon: "redo", title: "Redo what you undid (Ctrl+Shift+Z)", onClick: () => void redo() });
   const groups = { source: makeGroup("source"), sink: makeGroup("sink") };
@@ -58,7 +59,7 @@ export function mountEdit(root, context) {
         h("h2", { text: "Correct", attributes: { id: "edit-title" } }),
         h("div", { class: "row tight" }, undoButton, redoButton)),
       h("div", { class: "picks" }, hint, picks),
-      h("div", { class: "row" }, mergeButton, clearButton),
+      h("div", { class: "row three" }, mergeButton, removeButton, clearButton),
       details),
   );
 
@@ -70,22 +71,6 @@ export function mountEdit(root, context) {
     const box = h("div", { class: "side" }, add, list);
     box.style.setProperty("--chip", colour);
     return { box, list };
-  }
-
-  /** @type {Promise<void>} edits happen one after another, in the order they were asked for */
-  let queue = Promise.resolve();
-
-  /** @param {() => Promise<unknown>} work an edit; what goes wrong is said in a message */
-  function editing(work) {
-    if (store.state.session.read_only) {
-      notify("This version is read-only. Choose “Edit from here” first.", { key: "read-only" });
-      return queue;
-    }
-    queue = queue.then(work).then(() => {}, (error) => {
-      notify(error instanceof Error ? error.message : String(error), { error: true });
-      void live.catchUp().catch(() => {});
-    });
-    return queue;
   }
 
   const merge = () => editing(async () => {
@@ -106,11 +91,11 @@ export function mountEdit(root, context) {
     await live.catchUp();
   });
 
-  /** @param {Promise<EditAnswer>} answer */
-  async function drawn(answer) {
-    live.draw((await answer).operation);
-    await live.catchUp();
-  }
+  const remove = () => editing(async () => {
+    const ids = bridge.selection();
+    if (ids.length === 0) return notify("Pick the objects to delete: double-click each.", { key: "delete" });
+    await drawn(api.remove(ids, live.version));
+  });
 
   const undo = () => editing(() => drawn(api.undo()));
   const redo = () => editing(() => drawn(api.redo()));
@@ -194,6 +179,7 @@ export function mountEdit(root, context) {
       if (chip instanceof HTMLElement) chip.style.setProperty("--chip", bridge.colour(ids[index] ?? "0"));
     });
     mergeButton.disabled = session.read_only || ids.length < 2;
+    removeButton.disabled = session.read_only || ids.length === 0;
     clearButton.disabled = ids.length === 0;
     undoButton.disabled = redoButton.disabled = session.read_only;
     details.classList.toggle("is-locked", session.read_only);
@@ -203,6 +189,7 @@ export function mountEdit(root, context) {
   return {
     actions: {
       merge,
+      delete: remove,
       undo,
       redo,
       confirm,

@@ -1,6 +1,6 @@
 /** The list of operations: who did what, when; a click shows that version. */
 
-import { button, h, icon, rows } from "../dom.js";
+import { button, h, icon, iconButton, rows } from "../dom.js";
 
 /**
  * @typedef {import("../types.js").Operation} Operation
@@ -24,7 +24,17 @@ export function relativeTime(time) {
 const objects = (count) => `${count} ${count === 1 ? "object" : "objects"}`;
 
 /** @type {{[kind: string]: string}} */
-const NOUNS = { segment: "a segmentation", import: "an import", merge: "a merge", split: "a split", revert: "a return" };
+const NOUNS = {
+  segment: "a segmentation", import: "an import", merge: "a merge", split: "a split", revert: "a return",
+  cleave: "a split", delete: "a deletion", paint: "painting", erase: "erasing", morph: "a change of shape",
+  relabel: "a separation", filter: "a clean-up", "merge-branch": "the merge of a branch",
+};
+
+/** @type {{[operation: string]: string}} */
+const SHAPED = {
+  erode: "eroded an object", dilate: "dilated an object", open: "opened an object",
+  close: "closed an object", fill_holes: "filled holes of an object",
+};
 
 /** @type {{[kind: string]: (operation: Operation, undone: string) => string}} */
 const SENTENCES = {
@@ -35,6 +45,14 @@ const SENTENCES = {
   split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,
   undo: (_operation, undone) => `undid ${undone}`,
   redo: (_operation, undone) => `redid ${undone}`,
+  cleave: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,
+  delete: ({ removed_roots }) => `deleted ${objects(removed_roots.length)}`,
+  paint: () => "painted",
+  erase: () => "erased",
+  morph: ({ provenance }) => SHAPED[String(provenance["operation"])] ?? "changed an object's shape",
+  relabel: ({ splits }) => `separated ${objects(splits[0]?.into.length ?? 2)}`,
+  filter: ({ removed_roots }) => `removed ${removed_roots.length} small ${removed_roots.length === 1 ? "object" : "objects"}`,
+  "merge-branch": ({ provenance }) => `merged branch ${provenance["branch"] ?? ""}`,
   revert: ({ provenance }) => `went back to version ${provenance["version"] ?? "before"}`,
 };
 
@@ -58,7 +76,7 @@ export function sentence(operation, byId, user) {
 /** @param {string} kind @returns {import("../dom.js").IconName} */
 function iconOf(kind) {
   /** @type {{[kind: string]: import("../dom.js").IconName}} */
-  const names = { segment: "segment", merge: "merge", split: "split", undo: "undo", redo: "redo" };
+  const names = { segment: "segment", merge: "merge", split: "split", cleave: "split", undo: "undo", redo: "redo", delete: "close" };
   return names[kind] ?? "revert";
 }
 
@@ -69,6 +87,7 @@ function iconOf(kind) {
  */
 export function mountHistory(root, context) {
   const { api, live, notify } = context;
+  const { editing, drawn } = context.edits;
   const list = h("ol", { class: "history", attributes: { "aria-label": "Operations, newest first" } });
   const hint = h("p", { class: "hint", text: "Nothing here yet. Segment a slice to begin." });
   const back = button({
@@ -105,7 +124,14 @@ export function mountHistory(root, context) {
       h("span", { class: "entry-text" }),
       h("time", { title: `${time} (UTC), version ${id}`, attributes: { datetime: time } }),
     );
-    return h("li", {}, entry);
+    // What an undo took away is brought back by a redo of it.
+    const isUndo = kind === "undo";
+    const back = iconButton({
+      label: isUndo ? "Bring back what this undid" : "Undo this",
+      icon: isUndo ? "redo" : "undo",
+      onClick: () => void editing(() => drawn(isUndo ? api.redo(id) : api.undo(id))),
+    });
+    return h("li", { class: "history-row" }, entry, back);
   }
 
   /** @param {State} state */
@@ -125,6 +151,9 @@ export function mountHistory(root, context) {
       time.textContent = relativeTime(operation.time);
       const isShown = operation.operation_id === shown;
       row.classList.toggle("is-undone", operation.undone_by !== null);
+      // What an operation did can be taken back from here, whoever made it.
+      const act = row.lastElementChild;
+      if (act instanceof HTMLButtonElement) act.disabled = session.read_only || operation.undone_by !== null;
       row.classList.toggle("is-later", operation.operation_id > shown);
       if (isShown) entry.setAttribute("aria-current", "true");
       else entry.removeAttribute("aria-current");
