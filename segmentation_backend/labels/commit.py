@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from segmentation_backend.database import read, write
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
+from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import history, index
 from segmentation_backend.labels.delta import Delta
 from segmentation_backend.labels.operations import Operation, OperationMeta, trace_lineage
@@ -202,7 +203,7 @@ def _operation(
         kind=meta.kind,
         user=meta.user,
         time=now.isoformat(timespec="milliseconds"),
-        bbox=delta.bbox,
+        bbox=_changed_box(storage, delta, after.changed_roots(), head.version),
         lineage=trace_lineage(delta, before, after),
         wrote_voxels=bool(delta.chunks),
         undoes=meta.undoes,
@@ -214,3 +215,19 @@ def _operation(
         branch_id=head.branch_id,
     )
     return operation, after.changed_roots()
+
+
+def _changed_box(
+    storage: LabelStorage, delta: Delta, members: Mapping[int, int], head: int
+) -> Roi | None:
+    """Return the box of all that may look different, also of what only belongs elsewhere now."""
+    box = delta.bbox
+    if not (delta.statistics or delta.edges_removed):
+        # Edges that are only added: the delta's box holds both objects already.
+        return box
+    sizes = storage.statistics_of([s for s in members if s not in delta.statistics], head)
+    parts = [change.after for s, change in delta.statistics.items() if s in members]
+    for part in (*sizes.values(), *parts):
+        if part is not None:
+            box = part.bbox if box is None else box.union(part.bbox)
+    return box
