@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from app.commands import (
+    backup,
+    check,
     demo,
     evaluate,
+    gc,
     import_image,
     index,
     models,
     open_path,
+    restore,
     segment,
     serve,
     train,
@@ -22,7 +26,21 @@ from segmentation_backend.errors import SegmentationError
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, open_path, serve, import_image, segment, index, evaluate, train, models)
+_COMMANDS = (
+    demo,
+    open_path,
+    serve,
+    import_image,
+    segment,
+    index,
+    evaluate,
+    train,
+    models,
+    check,
+    gc,
+    backup,
+    restore,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

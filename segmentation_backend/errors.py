@@ -77,6 +77,7 @@ class ErrorKind(StrEnum):
     WEIGHTS_UNREADABLE = "weights-unreadable"
     BASE_CHANGED = "base-changed"
     CORRUPT_DATABASE = "corrupt-database"
+    CORRUPT_BACKUP = "corrupt-backup"
 
     INTERNAL = "internal"
 

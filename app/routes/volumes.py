@@ -27,8 +27,10 @@ MOST_ROWS = 10_000
 
 def _described(info: VolumeInfo) -> dict[str, Any]:
     workspace = services().workspace
-    counted = {} if info.labels is None else {"counted": workspace.counted_share(info.name)}
-    return {**info.to_json(), **counted, "version": workspace.head(info.name)}
+    document = {**info.to_json(), "version": workspace.head(info.name)}
+    if info.labels is not None:
+        document["labels"]["counted"] = workspace.counted_share(info.name)
+    return document
 
 
 @blueprint.get("")

@@ -2,11 +2,10 @@
 
 from segmentation_backend.database.engine import (
     confirm,
-    create_tables,
     open_database,
     read,
     write,
 )
 from segmentation_backend.database.locks import hold
 
-__all__ = ["confirm", "create_tables", "hold", "open_database", "read", "write"]
+__all__ = ["confirm", "hold", "open_database", "read", "write"]

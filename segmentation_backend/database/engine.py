@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from segmentation_backend.database.copies import copy_sqlite
 from segmentation_backend.database.errors import translated, unconfirmed
 from segmentation_backend.database.locks import BUSY_TIMEOUT_S, turn
 
-__all__ = ["confirm", "create_tables", "open_database", "read", "write"]
+__all__ = ["confirm", "open_database", "read", "write"]
 
 
 def open_database(url_or_path: str | Path) -> sa.Engine:
@@ -58,11 +59,26 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _use_write_ahead_log(cursor)
     # A transaction that was answered survives a crash of the machine, not only of the process.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _use_write_ahead_log(cursor: sqlite3.Cursor) -> None:
+    # SQLite does not wait for others here, whatever its time-out: several processes that open a
+    # new file at once would fail.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as err:
+            if err.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -118,20 +134,36 @@ def read(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def write(engine: sa.Engine) -> Iterator[sa.Connection]:
+def write(engine: sa.Engine, *, durable: bool = True) -> Iterator[sa.Connection]:
     """Yield a connection whose changes become visible together at the end, durably, or not at all.
 
     On SQLite it holds the write lock. On PostgreSQL it holds what it locks (`FOR UPDATE`), and each
-    statement sees what was committed before it.
+    statement sees what was committed before it. Without `durable` a power cut may take the changes
+    back, until the next durable ones: for what matters only to these, such as an id to be used.
     """
     with translated(), turn(engine), engine.connect() as connection:
         connection.execution_options(mitoglance_write=True)
-        with connection.begin(), _entered(engine, connection):
+        with _synced(connection, durable), connection.begin(), _entered(engine, connection):
             yield connection
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-        with unconfirmed():
-            _flush(connection)
+        if durable:
+            with unconfirmed():
+                _flush(connection)
+
+
+@contextmanager
+def _synced(connection: sa.Connection, durable: bool) -> Iterator[None]:
+    """Have SQLite's COMMIT wait for the disk, or not; the log keeps the order either way."""
+    driver: object = connection.connection.dbapi_connection
+    if durable or not isinstance(driver, sqlite3.Connection):
+        yield
+        return
+    driver.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA synchronous=FULL")
 
 
 def confirm(engine: sa.Engine) -> None:
@@ -150,12 +182,3 @@ def _flush(connection: sa.Connection) -> None:
         # waits until the log is on disk up to there, and so on every standby that is waited for.
         connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql("SELECT pg_logical_emit_message(true, 'mitoglance', '')")
-
-
-def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Make the tables that are missing."""
-    with read(engine) as connection:
-        present = set(sa.inspect(connection).get_table_names())
-    if not present.issuperset(metadata.tables):
-        with write(engine) as connection:
-            metadata.create_all(connection)

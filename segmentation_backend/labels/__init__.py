@@ -26,6 +26,7 @@ from segmentation_backend.labels.operations import (
     Operation,
     OperationMeta,
 )
+from segmentation_backend.labels.outcome import Outcome
 from segmentation_backend.labels.pack_folder import PackFolder
 from segmentation_backend.labels.pack_opening import open_packs
 from segmentation_backend.labels.packs import PackStore
@@ -57,6 +58,7 @@ __all__ = [
     "Operation",
     "OperationId",
     "OperationMeta",
+    "Outcome",
     "PackFolder",
     "PackStore",
     "RootId",

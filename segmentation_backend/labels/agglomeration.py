@@ -106,10 +106,13 @@ class Agglomeration:
         """Whether an edge is active."""
         return edge in self._source.edges_at([edge[0]])
 
-    def to_roots(self, supervoxels: Ids) -> Ids:
-        """Return root ids for an array of supervoxel ids (uint64, any shape); 0 stays 0."""
+    def to_roots(self, supervoxels: Ids, ids: Ids | None = None) -> Ids:
+        """Return root ids for an array of supervoxel ids (uint64, any shape); 0 stays 0.
+
+        `ids` are the sorted ids in it, or more than those (no 0), where they are known.
+        """
         flat = np.ascontiguousarray(supervoxels).reshape(-1)
-        ids = distinct_ids(flat)
+        ids = distinct_ids(flat) if ids is None else ids
         roots = self._source.roots_of(ids.tolist())
         if not roots:
             return flat.reshape(supervoxels.shape).copy()
@@ -165,32 +168,47 @@ class _Changed:
         self._before = before
         self._added = added
         self._removed = removed
-        ends = {end for edge in added | removed for end in edge}
-        old = before.roots_of(ends)
-        groups = before.members_of(set(old.values()))
+        self.changed_roots: dict[int, int]
+        """The supervoxels with another root than before, and that root."""
+        self._groups: dict[int, list[int]] = {}
+        """All supervoxels of the objects that were regrouped, by root."""
+        self._came: dict[int, list[int]] = {}
+        """The supervoxels that were joined to an object, by root."""
+        old = before.roots_of({end for edge in added | removed for end in edge})
         if removed:
-            edges = (before.edges_at([s for g in groups.values() for s in g]) - removed) | added
-            roots = components(edges)
+            self._regroup(old)
         else:
-            # Whole objects are joined: their inner edges need not be looked at.
-            merged = components((old[a], old[b]) for a, b in added)
-            roots = {s: merged.get(root, root) for root, group in groups.items() for s in group}
-        self._roots = {s: roots.get(s, s) for group in groups.values() for s in group}
-        self._members = _grouped(self._roots)
+            self._join(old)
+
+    def _regroup(self, old: Mapping[int, int]) -> None:
+        groups = self._before.members_of(set(old.values()))
+        inside = {s for group in groups.values() for s in group}
+        roots = components((self._before.edges_at(inside) - self._removed) | self._added)
+        self._groups = _grouped({s: roots.get(s, s) for s in inside})
         was = {s: root for root, group in groups.items() for s in group}
-        self.changed_roots = {s: root for s, root in self._roots.items() if root != was[s]}
+        now = {s: root for root, group in self._groups.items() for s in group}
+        self.changed_roots = {s: root for s, root in now.items() if root != was[s]}
+
+    def _join(self, old: Mapping[int, int]) -> None:
+        # Whole objects are joined: their inner edges need not be looked at, and of those that keep
+        # their root, not even the members.
+        merged = components((old[a], old[b]) for a, b in self._added)
+        losers = self._before.members_of([r for r, root in merged.items() if r != root])
+        self.changed_roots = {s: merged[r] for r, group in losers.items() for s in group}
+        self._came = _grouped(self.changed_roots)
 
     def roots_of(self, supervoxels: Collection[int]) -> Mapping[int, int]:
-        found = {s: self._roots[s] for s in supervoxels if s in self._roots}
+        found = {s: self.changed_roots[s] for s in supervoxels if s in self.changed_roots}
         rest = [s for s in supervoxels if s not in found]
         return found | self._before.roots_of(rest) if rest else found
 
     def members_of(self, roots: Collection[int]) -> Mapping[int, Collection[int]]:
-        found: dict[int, Collection[int]] = {
-            r: self._members[r] for r in roots if r in self._members
-        }
+        found: dict[int, Collection[int]] = {r: self._groups[r] for r in roots if r in self._groups}
         rest = [r for r in roots if r not in found]
-        return found | self._before.members_of(rest) if rest else found
+        if rest:
+            before = self._before.members_of(rest)
+            found |= {r: [*group, *self._came.get(r, ())] for r, group in before.items()}
+        return found
 
     def edges_at(self, supervoxels: Collection[int]) -> set[Edge]:
         ends = set(supervoxels)

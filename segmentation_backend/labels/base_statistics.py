@@ -196,8 +196,11 @@ class BaseStatistics:
                 wait(pending.values())
                 found = {p: future.result() for p, future in pending.items()}
                 if found:
-                    with write(self._engine) as connection:
+                    # What a power cut takes back is counted again; a commit takes it along.
+                    with write(self._engine, durable=False) as connection:
                         base_index.insert_blocks(connection, self._volume_id, found)
+                    for position in found:
+                        self._counted[position] = True
 
     def _measure(self, position: Coordinate) -> dict[int, SupervoxelStatistics]:
         roi = self._roi(position)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Mapping
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from segmentation_backend.labels.delta import Edge, StoredChunk
 from segmentation_backend.labels.kernels import distinct_ids
 from segmentation_backend.labels.packs import PackStore
 
-__all__ = ["ChunkCache", "net_events"]
+__all__ = ["ChunkCache", "Remembered", "net_events"]
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 class ChunkCache:
@@ -58,13 +62,39 @@ class ChunkCache:
         with self._lock:
             known = self._distinct.get(place)
         if known is None:
-            known = distinct_ids(self.load([place])[place].block)
+            chunk = self.load([place])[place]
+            known = distinct_ids(chunk.block) if chunk.ids is None else chunk.ids
             with self._lock:
                 self._distinct[place] = known
                 # Few ids per chunk: a count is bound enough.
                 while len(self._distinct) > 4096:
                     self._distinct.popitem(last=False)
         return known
+
+
+class Remembered(Generic[Key, Value]):
+    """Answers that never change, by question; those asked longest ago are forgotten."""
+
+    def __init__(self, most: int) -> None:
+        """Keep at most so many."""
+        self._most = most
+        self._answers: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, question: Key) -> Value | None:
+        """Return what is remembered."""
+        with self._lock:
+            answer = self._answers.get(question)
+            if answer is not None:
+                self._answers.move_to_end(question)
+            return answer
+
+    def keep(self, answers: Mapping[Key, Value]) -> None:
+        """Remember answers."""
+        with self._lock:
+            self._answers.update(answers)
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
 
 
 def net_events(

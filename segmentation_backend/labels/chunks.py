@@ -1,15 +1,21 @@
 """A chunk of supervoxel ids: 64 voxels a side, kept and stored as the box that holds labels.
 
 Encoded form: six bytes (the box inside the chunk: offset z, y, x, then side lengths z, y, x; all
-zero when the chunk is background) and one zstd frame of the box as uint64, little-endian, C order
-z, y, x. One labelled slice in a chunk is thus 32 kB to compress, not 2 MB.
+zero when the chunk is background), one byte `w`, and one zstd frame: the distinct ids in the box as
+uint64, then for each of its voxels, in C order z, y, x, the number of its id (from 0, in `w` bytes,
+1 or 2). All little-endian. So what is compressed is an eighth of the voxels' ids, or less.
+
+In the first release, and where a box holds more than 65,536 ids, there is no `w`: the frame (which
+begins with the byte 0x28) holds the box as uint64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +24,7 @@ import zstandard
 from segmentation_backend.errors import ErrorKind, FormatError
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel
 from segmentation_backend.labels.delta import ChunkKey, InlineChunk
-from segmentation_backend.labels.kernels import labelled_box
+from segmentation_backend.labels.kernels import from_numbers, labelled_box, numbered
 
 __all__ = [
     "CHUNK_SIDE",
@@ -35,9 +41,13 @@ __all__ = [
 CHUNK_SIDE = 64
 """Voxels per side of a chunk, at every scale level."""
 
-_ZSTD_LEVEL = 3
-"""Not 1: inside a large object its matches come to a few bytes each, five times the size of the
-frame and ten times the time to read it. Above 3 jagged labels take several times as long."""
+_ZSTD_LEVEL = 1
+_RAW_ZSTD_LEVEL = 3
+"""Of ids as such. Not 1: inside a large object its matches come to a few bytes each, five times the
+size of the frame and ten times the time to read it."""
+
+_FRAME_BEGINS = 0x28
+_NUMBER_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("<u2")}
 
 _SIDES = (CHUNK_SIDE, CHUNK_SIDE, CHUNK_SIDE)
 
@@ -49,6 +59,8 @@ class Chunk:
     offset: Coordinate
     block: npt.NDArray[np.uint64]
     """Read-only, C order z, y, x; of size 0 when the chunk is background."""
+    ids: npt.NDArray[np.uint64] | None = field(default=None, repr=False)
+    """The sorted distinct ids in `block` (no 0), where they are known."""
 
     @property
     def box(self) -> Roi:
@@ -63,6 +75,12 @@ class Chunk:
         if not common.is_empty:
             into[common.slices(origin)] = self.block[common.slices(self.offset)]
 
+    def look(self, box: Roi) -> npt.NDArray[np.uint64]:
+        """Return what `cut` does, but perhaps read-only and without a copy."""
+        if self.box.encloses(box):
+            return self.block[box.slices(self.offset)]
+        return self.cut(box)
+
     def cut(self, box: Roi) -> npt.NDArray[np.uint64]:
         """Return a new dense array of a box given in voxels from the chunk's first voxel."""
         out = np.zeros(box.shape, dtype=np.uint64)
@@ -74,31 +92,40 @@ EMPTY_CHUNK = Chunk((0, 0, 0), np.zeros((0, 0, 0), dtype=np.uint64))
 """The chunk without a label."""
 
 
-def trim(block: npt.NDArray[np.uint64], offset: Coordinate) -> Chunk:
-    """Return the chunk whose labels are `block` at `offset`, without its background margins."""
+def trim(block: npt.NDArray[np.uint64], offset: Coordinate, *, is_own: bool = False) -> Chunk:
+    """Return the chunk whose labels are `block` at `offset`, without its background margins.
+
+    `is_own`: the caller gives the array away, so that it need not be copied.
+    """
     block = np.ascontiguousarray(block)
     z0, y0, x0, z1, y1, x1 = labelled_box(block).tolist()
     if z1 == 0:
         return EMPTY_CHUNK
     box = Roi.from_bounds((z0, y0, x0), (z1, y1, x1))
-    tight = block[box.slices()]
-    # A copy unless it already is one: the chunk must not change when the caller's array does.
-    tight = np.array(tight, order="C", copy=True)
-    tight.flags.writeable = False
-    return Chunk((offset[0] + z0, offset[1] + y0, offset[2] + x0), tight)
+    if not (is_own and box.shape == block.shape):
+        # The chunk must not change when the caller's array does.
+        block = np.array(block[box.slices()], order="C", copy=True)
+    block.flags.writeable = False
+    return Chunk((offset[0] + z0, offset[1] + y0, offset[2] + x0), block)
 
 
 def compose(before: Chunk, writes: Sequence[tuple[Coordinate, npt.NDArray[np.uint64]]]) -> Chunk:
     """Return the chunk after dense blocks were written over it, each at its offset inside it."""
+    boxes = [Roi(offset, _shape(block)) for offset, block in writes]
+    if len(writes) == 1 and boxes[0].encloses(before.box):
+        return trim(writes[0][1], writes[0][0])
     box = before.box
-    for offset, block in writes:
-        depth, height, width = block.shape
-        box = box.union(Roi(offset, (depth, height, width)))
+    for written in boxes:
+        box = box.union(written)
     array = before.cut(box)
-    for offset, block in writes:
-        depth, height, width = block.shape
-        array[Roi(offset, (depth, height, width)).slices(box.offset)] = block
-    return trim(array, box.offset)
+    for written, (_, block) in zip(boxes, writes, strict=True):
+        array[written.slices(box.offset)] = block
+    return trim(array, box.offset, is_own=True)
+
+
+def _shape(block: npt.NDArray[np.uint64]) -> Coordinate:
+    depth, height, width = block.shape
+    return (depth, height, width)
 
 
 def encode(chunk: Chunk) -> InlineChunk:
@@ -106,30 +133,75 @@ def encode(chunk: Chunk) -> InlineChunk:
     header = bytes((*chunk.offset, *chunk.block.shape))
     if chunk.block.size == 0:
         return InlineChunk(bytes(6))
-    frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(
-        np.ascontiguousarray(chunk.block, dtype="<u8").data
-    )
-    return InlineChunk(header + frame)
+    flat = np.ascontiguousarray(chunk.block).reshape(-1)
+    found = numbered(flat)
+    if found is None:
+        frame = zstandard.ZstdCompressor(level=_RAW_ZSTD_LEVEL).compress(flat.astype("<u8").data)
+        return InlineChunk(header + frame)
+    ids, numbers = found
+    kind = _NUMBER_TYPES[numbers.itemsize]
+    content = ids.astype("<u8").tobytes() + numbers.astype(kind, copy=False).tobytes()
+    frame = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
+    return InlineChunk(header + bytes([kind.itemsize]) + frame)
 
 
 def decode(data: bytes) -> Chunk:
     """Return the chunk of encoded bytes; raises FormatError CORRUPT_CHUNK."""
     if len(data) < 6:
         raise FormatError("A stored chunk is shorter than its header.", ErrorKind.CORRUPT_CHUNK)
-    z, y, x, depth, height, width = data[:6]
-    if depth * height * width == 0:
+    z, y, x, *shape = data[:6]
+    voxels = prod(shape)
+    if voxels == 0:
         return EMPTY_CHUNK
-    size = depth * height * width * 8
+    if len(data) < 7 or max(z + shape[0], y + shape[1], x + shape[2]) > CHUNK_SIDE:
+        raise _wrong_size()
+    ids = None
+    if data[6] == _FRAME_BEGINS:
+        flat = np.frombuffer(_content(data[6:], 8 * voxels), dtype="<u8").astype(np.uint64)
+        if flat.size != voxels:
+            raise _wrong_size()
+    else:
+        flat, ids = _from_numbers(data[7:], data[6], voxels)
+    flat.flags.writeable = False
+    return Chunk((z, y, x), flat.reshape(shape), ids)
+
+
+def _from_numbers(
+    frame: bytes, width: int, voxels: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    kind = _NUMBER_TYPES.get(width)
+    if kind is None:
+        raise FormatError(
+            f"A stored chunk is of a kind ({width}) that this version does not know.",
+            ErrorKind.CORRUPT_CHUNK,
+        )
+    content = _content(frame, 8 * min(voxels, 1 << (8 * width)) + width * voxels)
+    count, rest = divmod(len(content) - width * voxels, 8)
+    if rest or count < 1:
+        raise _wrong_size()
+    ids = np.frombuffer(content, dtype="<u8", count=count).astype(np.uint64)
+    numbers = np.frombuffer(content, dtype=kind, offset=8 * count)
+    flat = np.empty(voxels, dtype=np.uint64)
+    if not from_numbers(ids, numbers, flat):
+        raise _wrong_size()
+    ids.sort()
+    return flat, ids[1:] if ids[0] == 0 else ids
+
+
+def _content(frame: bytes, largest: int) -> bytes:
     try:
-        raw = zstandard.ZstdDecompressor().decompress(data[6:], max_output_size=size)
+        size = zstandard.get_frame_parameters(frame).content_size
+        if size > largest:
+            raise _wrong_size()
+        return zstandard.ZstdDecompressor().decompress(frame)
     except zstandard.ZstdError as err:
         raise FormatError(
             f"A stored chunk cannot be decompressed ({err}).", ErrorKind.CORRUPT_CHUNK
         ) from err
-    if len(raw) != size or max(z + depth, y + height, x + width) > CHUNK_SIDE:
-        raise FormatError("A stored chunk has the wrong size.", ErrorKind.CORRUPT_CHUNK)
-    block = np.frombuffer(raw, dtype="<u8").reshape(depth, height, width)
-    return Chunk((z, y, x), block.astype(np.uint64, copy=False))
+
+
+def _wrong_size() -> FormatError:
+    return FormatError("A stored chunk has the wrong size.", ErrorKind.CORRUPT_CHUNK)
 
 
 def chunk_roi(key: ChunkKey, level: ScaleLevel) -> Roi:

@@ -7,21 +7,23 @@ rebased there and then, so that a commit needs the lock once and always gets thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from segmentation_backend.database import read, write
+from segmentation_backend.database import confirm, read, write
+from segmentation_backend.database.statements import run
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
-from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import history, index
+from segmentation_backend.labels.branches import is_there
 from segmentation_backend.labels.delta import Delta
-from segmentation_backend.labels.operations import Operation, OperationMeta, trace_lineage
+from segmentation_backend.labels.operations import Operation, OperationMeta
+from segmentation_backend.labels.outcome import Outcome, outcome
 from segmentation_backend.labels.packs import Hook
 from segmentation_backend.labels.rebase import conflict_with, rebase
-from segmentation_backend.labels.schema import BRANCH_MERGES, BRANCHES, VOLUMES
+from segmentation_backend.labels.schema import BRANCH_MERGES
 from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = ["Clock", "commit_delta", "utc_now"]
@@ -42,6 +44,16 @@ class _Head:
     version: int
     newest: int
     """The newest operation on any branch of the volume."""
+    name: str
+    deleted: str | None
+
+    def check_branch(self) -> None:
+        """Raise NotFoundError BRANCH_NOT_FOUND for a deleted branch."""
+        if self.deleted is not None:
+            raise NotFoundError(
+                f"The branch {self.name} was deleted; make a new one from the version you want.",
+                ErrorKind.BRANCH_NOT_FOUND,
+            )
 
 
 def commit_delta(
@@ -51,30 +63,42 @@ def commit_delta(
     meta: OperationMeta,
     clock: Clock,
     hook: Hook,
+    expected: Outcome | None = None,
 ) -> Operation:
-    """Make a change visible, durably, and return its operation; see `LabelRepository.commit`."""
-    if delta.inline_chunks:
-        # Only a look, to spare a retried request its pack; the answer that counts comes later.
+    """Make a change visible, durably, and return its operation; see `LabelRepository.commit`.
+
+    `expected` is what the delta makes of its base version: worked out before the write lock is
+    taken, because it stands when nobody was faster.
+    """
+    if expected is None:
         with read(storage.engine) as connection:
+            # Only a look, to spare a retried request its pack; the answer that counts comes later.
             first = _replayed(connection, storage, meta)
-        if first is not None:
-            return first
-        delta = _stored(storage, delta)
+            if first is not None:
+                # Another process may have committed it a moment ago.
+                confirm(storage.engine)
+                return first
+            expected = outcome(storage, delta)
+    stored = _stored(storage, delta)
     with write(storage.engine) as connection:
         hook("transaction-begun")
+        head = _lock_head(connection, storage.volume_id, branch_id)
         first = _replayed(connection, storage, meta)
         if first is not None:
             return first
-        head = _lock_head(connection, storage.volume_id, branch_id)
-        delta = storage.settled(connection, delta)
-        delta = _on_head(connection, storage, delta, meta, head.version)
-        operation, members = _operation(storage, delta, meta, head, clock())
-        history.insert_operation(connection, storage.volume_id, operation, delta, members, meta)
-        storage.mark(connection, operation.operation_id, delta)
+        head.check_branch()
+        rebased = storage.settled(connection, stored)
+        rebased = _on_head(connection, storage, rebased, meta, head.version)
+        if rebased is not stored:
+            expected = outcome(storage, rebased)
+        operation = _operation(rebased, expected, meta, head, clock())
+        history.insert_operation(connection, storage.volume_id, operation, rebased, expected, meta)
+        storage.mark(connection, operation.operation_id, rebased)
         _record_merge(connection, storage.volume_id, operation.operation_id, meta)
         _advance_head(connection, storage.volume_id, operation)
         hook("rows-written")
     hook("committed")
+    storage.advance(operation.parent, operation.operation_id, expected.members)
     return operation
 
 
@@ -89,34 +113,38 @@ def _stored(storage: LabelStorage, delta: Delta) -> Delta:
     return delta.with_stored(storage.packs.write(inline)) if inline else delta
 
 
+_LOCK = (
+    "SELECT v.head, b.head, b.deleted, b.name FROM label_volumes v "
+    "JOIN label_branches b ON b.volume_id = v.volume_id WHERE v.volume_id = ? AND b.branch_id = ?"
+)
+_ADVANCE_VOLUME = "UPDATE label_volumes SET head = ? WHERE volume_id = ?"
+_ADVANCE_BRANCH = "UPDATE label_branches SET head = ? WHERE branch_id = ?"
+
+
 def _lock_head(connection: sa.Connection, volume_id: int, branch_id: int) -> _Head:
-    # FOR UPDATE serialises the volume's writers on PostgreSQL; SQLite holds its write lock already.
-    query = sa.select(VOLUMES.c.head).where(VOLUMES.c.volume_id == volume_id).with_for_update()
-    newest: int = connection.execute(query).scalar_one()
-    b = BRANCHES.c
-    row = connection.execute(
-        sa.select(b.head, b.deleted, b.name).where(b.branch_id == branch_id)
-    ).one()
-    if row.deleted is not None:
-        raise NotFoundError(
-            f"The branch {row.name} was deleted; make a new one from the version you want.",
-            ErrorKind.BRANCH_NOT_FOUND,
-        )
-    return _Head(branch_id, row.head, newest)
+    # On PostgreSQL this serialises the volume's writers, and shows both rows as they are once the
+    # lock is held; SQLite holds its write lock already.
+    lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
+    newest, version, deleted, name = next(run(connection, _LOCK + lock, (volume_id, branch_id)))
+    return _Head(branch_id, version, newest, name, deleted)
 
 
 def _advance_head(connection: sa.Connection, volume_id: int, operation: Operation) -> None:
     version = operation.operation_id
-    here = VOLUMES.c.volume_id == volume_id
-    connection.execute(VOLUMES.update().where(here).values(head=version))
-    here = BRANCHES.c.branch_id == operation.branch_id
-    connection.execute(BRANCHES.update().where(here).values(head=version))
+    run(connection, _ADVANCE_VOLUME, (version, volume_id))
+    run(connection, _ADVANCE_BRANCH, (version, operation.branch_id))
 
 
 def _record_merge(
     connection: sa.Connection, volume_id: int, operation_id: int, meta: OperationMeta
 ) -> None:
     if meta.merges is not None:
+        # Under the lock, where `gc` waits: the next merge starts from there.
+        if not is_there(connection, volume_id, meta.merges.version):
+            raise NotFoundError(
+                f"Version {meta.merges.version} was removed with its branch; nothing was changed.",
+                ErrorKind.VERSION_NOT_FOUND,
+            )
         row = {
             "volume_id": volume_id,
             "operation_id": operation_id,
@@ -192,19 +220,15 @@ def _check_undo(
 
 
 def _operation(
-    storage: LabelStorage, delta: Delta, meta: OperationMeta, head: _Head, now: datetime
-) -> tuple[Operation, Mapping[int, int]]:
-    """Return the operation, and the supervoxels that belong to another root by it."""
-    before = storage.agglomeration(head.version)
-    joins_change = delta.edges_added or delta.edges_removed
-    after = before.changed(delta.edges_added, delta.edges_removed) if joins_change else before
-    operation = Operation(
+    delta: Delta, outcome: Outcome, meta: OperationMeta, head: _Head, now: datetime
+) -> Operation:
+    return Operation(
         operation_id=head.newest + 1,
         kind=meta.kind,
         user=meta.user,
         time=now.isoformat(timespec="milliseconds"),
-        bbox=_changed_box(storage, delta, after.changed_roots(), head.version),
-        lineage=trace_lineage(delta, before, after),
+        bbox=outcome.bbox,
+        lineage=outcome.lineage,
         wrote_voxels=bool(delta.chunks),
         undoes=meta.undoes,
         undone_by=None,
@@ -214,20 +238,3 @@ def _operation(
         parent=head.version,
         branch_id=head.branch_id,
     )
-    return operation, after.changed_roots()
-
-
-def _changed_box(
-    storage: LabelStorage, delta: Delta, members: Mapping[int, int], head: int
-) -> Roi | None:
-    """Return the box of all that may look different, also of what only belongs elsewhere now."""
-    box = delta.bbox
-    if not (delta.statistics or delta.edges_removed):
-        # Edges that are only added: the delta's box holds both objects already.
-        return box
-    sizes = storage.statistics_of([s for s in members if s not in delta.statistics], head)
-    parts = [change.after for s, change in delta.statistics.items() if s in members]
-    for part in (*sizes.values(), *parts):
-        if part is not None:
-            box = part.bbox if box is None else box.union(part.bbox)
-    return box

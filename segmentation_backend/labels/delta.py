@@ -123,6 +123,12 @@ class Delta:
         return touched
 
     @property
+    def lone_newcomers(self) -> set[int]:
+        """Return the supervoxels that did not exist before and are not joined to anything."""
+        new = {s for s, change in self.statistics.items() if change.before is None}
+        return new.difference(*self.edges_added, *self.edges_removed)
+
+    @property
     def inline_chunks(self) -> dict[ChunkKey, InlineChunk]:
         """Return the new chunks that still have to be stored."""
         return {

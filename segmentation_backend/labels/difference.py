@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from segmentation_backend.database import read
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import index
-from segmentation_backend.labels.branches import Path, clip, common_ancestor, within
+from segmentation_backend.labels.branches import Path, clip, common_ancestor
 from segmentation_backend.labels.caches import net_events
 from segmentation_backend.labels.delta import ChunkChange, ChunkKey, Delta, Edge, StatisticsChange
 from segmentation_backend.labels.schema import OPERATIONS
@@ -19,6 +19,11 @@ from segmentation_backend.labels.storage import LabelStorage
 __all__ = ["difference"]
 
 Moves = frozenset[tuple[int, int]]
+
+_o = OPERATIONS.c
+_BOXES_AND_MOVES = index.written(OPERATIONS, _o.bbox, _o.lineage).where(
+    _o.volume_id == sa.bindparam("volume")
+)
 
 
 class _Way(NamedTuple):
@@ -83,12 +88,7 @@ def _way(connection: sa.Connection, volume_id: int, path: Path) -> _Way:
 def _boxes_and_moves(
     connection: sa.Connection, volume_id: int, path: Path
 ) -> tuple[Roi | None, Moves]:
-    o = OPERATIONS.c
-    rows = connection.execute(
-        sa.select(o.bbox, o.lineage)
-        .where(o.volume_id == volume_id, within(path, o.branch_id, o.operation_id))
-        .order_by(o.operation_id)
-    ).all()
+    rows = list(index.rows_written(connection, path, _BOXES_AND_MOVES, volume=volume_id))
     bbox: Roi | None = None
     for box, _ in rows:
         if box is not None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import astuple
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from segmentation_backend.database.statements import Value, run, run_many, values
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.branches import Path, Segment, within
-from segmentation_backend.labels.delta import Delta, StoredChunk
+from segmentation_backend.labels.delta import ChunkChange, Delta, StoredChunk
 from segmentation_backend.labels.operations import Lineage, Operation, OperationMeta
+from segmentation_backend.labels.outcome import Outcome
 from segmentation_backend.labels.schema import (
     CHUNKS,
     EDGES,
     MEMBERS,
     OPERATIONS,
     ROOTS,
+    SIZES,
     SUPERVOXELS,
 )
+from segmentation_backend.labels.statistics import SupervoxelStatistics
 
 __all__ = [
     "find_request",
@@ -29,13 +36,12 @@ __all__ = [
     "load_listed",
     "load_operation",
     "load_operations",
+    "parent_of",
     "standing_undoers",
     "version_at_time",
 ]
 
 _TAKES_BACK = ("undo", "redo")
-_PAGE = 64
-"""Operations looked at in one go when searching for one that stands."""
 _LISTED = 4096
 """Operations loaded by one statement."""
 
@@ -61,27 +67,50 @@ def _operation(row: sa.Row[Any], undone_by: int | None = None) -> Operation:
     )
 
 
+_o = OPERATIONS.c
+_VOLUME = sa.bindparam("volume", type_=sa.BigInteger())
+_ALL = sa.select(OPERATIONS).where(_o.volume_id == _VOLUME)
+_ONE = _ALL.where(_o.operation_id == sa.bindparam("operation"))
+_PARENT = sa.select(_o.parent).where(
+    _o.volume_id == _VOLUME, _o.operation_id == sa.bindparam("operation")
+)
+_REQUESTED = "SELECT 1 FROM label_operations WHERE volume_id = ? AND request_id = ?"
+_BY_REQUEST = _ALL.where(_o.request_id == sa.bindparam("request"))
+
+
 def _of(volume_id: int) -> sa.Select[Any]:
     return sa.select(OPERATIONS).where(OPERATIONS.c.volume_id == volume_id)
+
+
+@lru_cache(maxsize=32)
+def _undoers_text(count: int) -> str:
+    # First by an index that holds all that is asked of it, then by key; see `index._events_text`.
+    return (
+        f"WITH k(s) AS (VALUES {values(count)}) SELECT o.operation_id, i.undoes "
+        "FROM k CROSS JOIN label_operations i CROSS JOIN label_operations o "
+        "WHERE i.volume_id = ? AND i.undoes = k.s "
+        "AND o.volume_id = i.volume_id AND o.operation_id = i.operation_id "
+        "AND o.branch_id = ? AND o.operation_id > ? AND o.operation_id <= ?"
+    )
 
 
 def standing_undoers(
     connection: sa.Connection, volume_id: int, path: Path, ids: Collection[int]
 ) -> dict[int, int]:
     """Return which operation of a path took each of `ids` back and still stands."""
-    if not ids:
+    ordered = sorted(ids)
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(ordered), _LISTED):
+        batch = ordered[start : start + _LISTED]
+        text = _undoers_text(len(batch))
+        for segment in path:
+            rows = run(connection, text, (*batch, volume_id, *segment))
+            found += ((row[0], row[1]) for row in rows)
+    if not found:
         return {}
-    o = OPERATIONS.c
-    query = (
-        sa.select(o.operation_id, o.undoes)
-        .where(o.volume_id == volume_id, o.undoes.in_(sorted(ids)))
-        .where(within(path, o.branch_id, o.operation_id))
-        .order_by(o.operation_id)
-    )
-    found = [(row[0], row[1]) for row in connection.execute(query)]
     # An undo that was itself taken back (a redo) no longer stands.
     fallen = standing_undoers(connection, volume_id, path, [undoer for undoer, _ in found])
-    return {target: undoer for undoer, target in found if undoer not in fallen}
+    return {target: undoer for undoer, target in sorted(found) if undoer not in fallen}
 
 
 def _with_undoers(
@@ -101,14 +130,28 @@ def load_operation(
     """
     row = None
     if 0 < operation_id < 2**63:
-        query = _of(volume_id).where(OPERATIONS.c.operation_id == operation_id)
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_ONE, {"volume": volume_id, "operation": operation_id}).first()
     if row is None:
-        raise NotFoundError(
-            f"There is no operation {operation_id} in this volume; see its history.",
-            ErrorKind.OPERATION_NOT_FOUND,
-        )
+        raise _not_found(operation_id)
     return _with_undoers(connection, volume_id, path, [row])[0]
+
+
+def parent_of(connection: sa.Connection, volume_id: int, operation_id: int) -> int:
+    """Return the version an operation was applied to; NotFoundError OPERATION_NOT_FOUND."""
+    parent = None
+    if 0 < operation_id < 2**63:
+        asked = {"volume": volume_id, "operation": operation_id}
+        parent = connection.execute(_PARENT, asked).scalar()
+    if parent is None:
+        raise _not_found(operation_id)
+    return int(parent)
+
+
+def _not_found(operation_id: int) -> NotFoundError:
+    return NotFoundError(
+        f"There is no operation {operation_id} in this volume; see its history.",
+        ErrorKind.OPERATION_NOT_FOUND,
+    )
 
 
 def load_listed(
@@ -163,10 +206,9 @@ def find_request(
     """
     if request_id is None:
         return None
-    query = _of(volume_id).where(OPERATIONS.c.request_id == request_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    if not list(run(connection, _REQUESTED, (volume_id, request_id))):
         return None
+    row = connection.execute(_BY_REQUEST, {"volume": volume_id, "request": request_id}).one()
     first = row._mapping["request_digest"]
     if digest is not None and first is not None and digest != first:
         raise ConflictError(
@@ -177,45 +219,63 @@ def find_request(
     return _operation(row)
 
 
+_OWN = (
+    sa.select(_o.operation_id, _o.kind)
+    .where(_o.branch_id == sa.bindparam("branch_id"), _o.user_name == sa.bindparam("user"))
+    .where(_o.operation_id > sa.bindparam("after"), _o.operation_id <= sa.bindparam("upto"))
+    .order_by(_o.operation_id.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
 def _own_operations(
     connection: sa.Connection, volume_id: int, segment: Segment, user: str
-) -> Iterator[Operation]:
-    """Yield what a user did on one branch, the newest first, as it stands at its end."""
-    o = OPERATIONS.c
-    before = segment.upto + 1
+) -> Iterator[tuple[int, str, bool]]:
+    """Yield what a user did on one branch, the newest first, as it stands at its end.
+
+    Each as (operation, kind, whether it stands).
+    """
+    # Most often it is the very last; then a few at a time are enough.
+    upto, most = segment.upto, 4
     while True:
-        query = (
-            _of(volume_id)
-            .where(o.branch_id == segment.branch_id, o.user_name == user)
-            .where(o.operation_id > segment.after, o.operation_id < before)
-            .order_by(o.operation_id.desc())
-            .limit(_PAGE)
-        )
-        rows = connection.execute(query).all()
+        asked = segment._asdict() | {"user": user, "upto": upto, "most": most}
+        rows = connection.execute(_OWN, asked).all()
         if not rows:
             return
-        yield from _with_undoers(connection, volume_id, (segment,), rows)
-        before = rows[-1]._mapping["operation_id"]
+        ids = [row[0] for row in rows]
+        undone = standing_undoers(connection, volume_id, (segment,), ids)
+        yield from ((row[0], row[1], row[0] not in undone) for row in rows)
+        upto, most = ids[-1] - 1, min(4 * most, _LISTED)
 
 
 def last_undoable(
     connection: sa.Connection, volume_id: int, segment: Segment, user: str
 ) -> Operation | None:
     """Return the user's newest edit on a branch that stands and is not an undo or redo."""
-    own = _own_operations(connection, volume_id, segment, user)
-    return next((o for o in own if o.kind not in _TAKES_BACK and o.undone_by is None), None)
+    for at, kind, stands in _own_operations(connection, volume_id, segment, user):
+        if kind not in _TAKES_BACK and stands:
+            return load_operation(connection, volume_id, (segment,), at)
+    return None
 
 
 def last_redoable(
     connection: sa.Connection, volume_id: int, segment: Segment, user: str
 ) -> Operation | None:
     """Return the user's newest undo on a branch that stands, unless they edited after it."""
-    for operation in _own_operations(connection, volume_id, segment, user):
-        if operation.kind not in _TAKES_BACK:
+    for at, kind, stands in _own_operations(connection, volume_id, segment, user):
+        if kind not in _TAKES_BACK:
             return None
-        if operation.kind == "undo" and operation.undone_by is None:
-            return operation
+        if kind == "undo" and stands:
+            return load_operation(connection, volume_id, (segment,), at)
     return None
+
+
+def _insert(table: sa.Table) -> str:
+    columns = table.columns.keys()
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {values(1, len(columns))}"
+
+
+_INSERTS = {t.name: _insert(t) for t in (OPERATIONS, CHUNKS, EDGES, SUPERVOXELS, MEMBERS, ROOTS)}
 
 
 def insert_operation(
@@ -223,68 +283,64 @@ def insert_operation(
     volume_id: int,
     operation: Operation,
     delta: Delta,
-    members: Mapping[int, int],
+    outcome: Outcome,
     meta: OperationMeta,
 ) -> None:
-    """Write every row of one operation; `members` are supervoxels with their new roots."""
+    """Write every row of one operation; `outcome` is what it makes of the objects."""
+    at, branch = operation.operation_id, operation.branch_id
     lineage = operation.lineage.to_json() | {"moved": sorted(delta.moved)}
-    row = {
-        "volume_id": volume_id,
-        "operation_id": operation.operation_id,
-        "branch_id": operation.branch_id,
-        "parent": operation.parent,
-        "kind": operation.kind,
-        "user_name": operation.user,
-        "time": operation.time,
-        "request_id": operation.request_id,
-        "request_digest": meta.request_digest,
-        "base_version": operation.base_version,
-        "wrote_voxels": operation.wrote_voxels,
-        "undoes": operation.undoes,
-        "bbox": None if operation.bbox is None else operation.bbox.to_json(),
-        "lineage": lineage,
-        "provenance": dict(operation.provenance),
+    bbox = None if operation.bbox is None else json.dumps(operation.bbox.to_json())
+    row = (
+        volume_id,
+        at,
+        branch,
+        operation.parent,
+        operation.kind,
+        operation.user,
+        operation.time,
+        operation.request_id,
+        meta.request_digest,
+        operation.base_version,
+        operation.wrote_voxels,
+        operation.undoes,
+        bbox,
+        json.dumps(lineage),
+        json.dumps(dict(operation.provenance)),
+    )
+    rows: Mapping[sa.Table, list[tuple[Value, ...]]] = {
+        OPERATIONS: [row],
+        CHUNKS: [(branch, *key, at, *_place(change)) for key, change in delta.chunks.items()],
+        EDGES: [
+            (branch, at, a, b, added)
+            for added, edges in ((True, delta.edges_added), (False, delta.edges_removed))
+            for a, b in sorted(edges)
+        ],
+        SUPERVOXELS: [
+            (branch, supervoxel, at, *_numbers(after))
+            for supervoxel, (_, after) in delta.statistics.items()
+        ],
+        MEMBERS: [(branch, s, at, root) for s, root in sorted(outcome.members.items())],
+        ROOTS: [(branch, root, at, *size) for root, size in _objects(outcome)],
     }
-    connection.execute(OPERATIONS.insert(), row)
-    ids = {"branch_id": operation.branch_id, "operation_id": operation.operation_id}
-    touched = sorted({*operation.removed_roots, *operation.added_roots})
-    rows: Mapping[sa.Table, list[dict[str, Any]]] = {
-        CHUNKS: _chunk_rows(delta),
-        EDGES: _edge_rows(delta),
-        SUPERVOXELS: _statistics_rows(delta),
-        MEMBERS: [{"supervoxel": s, "root": root} for s, root in sorted(members.items())],
-        ROOTS: [{"root": root} for root in touched],
-    }
-    for table, values in rows.items():
-        if values:
-            connection.execute(table.insert(), [ids | value for value in values])
+    for table, written in rows.items():
+        if written:
+            run_many(connection, _INSERTS[table.name], written)
 
 
-def _chunk_rows(delta: Delta) -> list[dict[str, Any]]:
-    rows = []
-    for key, change in delta.chunks.items():
-        place = change.after if isinstance(change.after, StoredChunk) else None
-        where: dict[str, Any] = {"pack": None, "start": None, "length": None}
-        if place is not None:
-            where = {"pack": place.pack, "start": place.start, "length": place.length}
-        rows.append(key._asdict() | where)
-    return rows
+def _place(change: ChunkChange) -> tuple[Value, ...]:
+    place = change.after
+    return astuple(place) if isinstance(place, StoredChunk) else (None, None, None)
 
 
-def _edge_rows(delta: Delta) -> list[dict[str, Any]]:
-    return [
-        {"a": a, "b": b, "added": added}
-        for added, edges in ((True, delta.edges_added), (False, delta.edges_removed))
-        for a, b in sorted(edges)
-    ]
+def _objects(outcome: Outcome) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for root in sorted({*outcome.lineage.removed_roots, *outcome.lineage.added_roots}):
+        size = outcome.sizes.get(root)
+        supervoxels, total = (0, None) if size is None else size
+        yield root, (supervoxels, *_numbers(total))
 
 
-def _statistics_rows(delta: Delta) -> list[dict[str, Any]]:
-    names = ("voxels", "z0", "y0", "x0", "z1", "y1", "x1", "sum_z", "sum_y", "sum_x")
-    rows = []
-    for supervoxel, (_, after) in delta.statistics.items():
-        numbers: tuple[int, ...] = (0,) * len(names)
-        if after is not None:
-            numbers = (after.voxels, *after.bbox.offset, *after.bbox.end, *after.sums)
-        rows.append({"supervoxel": supervoxel} | dict(zip(names, numbers, strict=True)))
-    return rows
+def _numbers(size: SupervoxelStatistics | None) -> tuple[int, ...]:
+    """Return what goes into the columns `schema.SIZES`."""
+    if size is None:
+        return (0,) * len(SIZES)
+    return (size.voxels, *size.bbox.offset, *size.bbox.end, *size.sums)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 
+from segmentation_backend.database.statements import run, values
 from segmentation_backend.geometry import Roi
-from segmentation_backend.labels.branches import Path, Segment, within
+from segmentation_backend.labels.branches import Path, within
 from segmentation_backend.labels.delta import ChunkKey, Edge, StoredChunk
+from segmentation_backend.labels.newest import KeyedTable, Row, newest_rows, standing
 from segmentation_backend.labels.schema import (
     CHUNKS,
     EDGES,
     MEMBERS,
     OPERATIONS,
-    ROOTS,
+    SIZES,
     SUPERVOXELS,
 )
 from segmentation_backend.labels.statistics import SupervoxelStatistics
@@ -37,58 +40,64 @@ __all__ = [
     "last_toucher",
     "members_of",
     "roots_of",
+    "rows_written",
+    "size_of",
     "statistics_in",
     "statistics_of",
+    "supervoxels_in",
+    "written",
 ]
 
 _BATCH = 4096
-"""Keys per statement; one statement serves every read that a viewer or an edit makes."""
-
-_SCAN_FROM = 20_000
-"""Supervoxels from which on reading all of a branch's records beats looking each one up."""
+"""Keys per statement."""
 
 ChunkRow = tuple[int, StoredChunk | None]
 """The operation that wrote a chunk, and where it lies (None: back to never written)."""
 
+_PLACES = KeyedTable(
+    "label_chunks", ("level", "z", "y", "x"), ("operation_id", "pack", "start", "length")
+)
+_STATISTICS = KeyedTable("label_supervoxels", ("supervoxel",), SIZES)
+_ROOTS = KeyedTable("label_members", ("supervoxel",), ("root",))
 
-def _batches(values: Collection[Any]) -> Iterator[Sequence[Any]]:
-    ordered = sorted(values)
+
+def _batches(keys: Collection[Any]) -> Iterator[Sequence[Any]]:
+    ordered = sorted(keys)
     for start in range(0, len(ordered), _BATCH):
         yield ordered[start : start + _BATCH]
+
+
+def written(table: sa.Table, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Select what the operations of a segment wrote, oldest first; for `rows_written`."""
+    c = table.c
+    return (
+        sa.select(*columns)
+        .where(c.branch_id == sa.bindparam("branch_id"))
+        .where(c.operation_id > sa.bindparam("after"), c.operation_id <= sa.bindparam("upto"))
+        .order_by(c.operation_id)
+    )
+
+
+def rows_written(
+    connection: sa.Connection, path: Path, query: sa.Select[Any], **numbers: int
+) -> Iterator[Row]:
+    """Yield the rows of a query made by `written`, oldest first."""
+    for segment in reversed(path):
+        yield from connection.execute(query, segment._asdict() | numbers)
+
+
+# Chunks
 
 
 def current_chunks(
     connection: sa.Connection, path: Path, keys: Collection[ChunkKey]
 ) -> dict[ChunkKey, ChunkRow]:
     """Return the newest row on a path of each chunk; never written ones are absent."""
-    result: dict[ChunkKey, ChunkRow] = {}
-    for segment in path:
-        missing = [key for key in keys if key not in result]
-        for batch in _batches(missing):
-            result.update(_chunks_on(connection, segment, batch))
-    return result
-
-
-def _chunks_on(
-    connection: sa.Connection, segment: Segment, keys: Sequence[ChunkKey]
-) -> dict[ChunkKey, ChunkRow]:
-    # Only integers go into the text: one index seek per key, whatever the history's length.
-    values = ",".join(f"({int(k[0])},{int(k[1])},{int(k[2])},{int(k[3])})" for k in keys)
-    branch, after, upto = (int(number) for number in segment)
-    rows = connection.exec_driver_sql(
-        f"WITH k(level, z, y, x) AS (VALUES {values}) "
-        "SELECT k.level, k.z, k.y, k.x, c.operation_id, c.pack, c.start, c.length "
-        "FROM k CROSS JOIN label_chunks c "
-        f"WHERE c.branch_id = {branch} "
-        "AND c.level = k.level AND c.z = k.z AND c.y = k.y AND c.x = k.x "
-        "AND c.operation_id = (SELECT MAX(d.operation_id) FROM label_chunks d "
-        f"WHERE d.branch_id = {branch} AND d.level = k.level "
-        "AND d.z = k.z AND d.y = k.y AND d.x = k.x "
-        f"AND d.operation_id > {after} AND d.operation_id <= {upto})"
-    )
     return {
-        ChunkKey(level, z, y, x): (operation_id, _place(pack, start, length))
-        for level, z, y, x, operation_id, pack, start, length in rows
+        ChunkKey(*key): (operation_id, _place(pack, start, length))
+        for key, (operation_id, pack, start, length) in newest_rows(
+            connection, path, _PLACES, keys
+        ).items()
     }
 
 
@@ -96,214 +105,166 @@ def _place(pack: str | None, start: int, length: int) -> StoredChunk | None:
     return None if pack is None else StoredChunk(pack, start, length)
 
 
+_c = CHUNKS.c
+_CHUNK_HISTORY = written(CHUNKS, _c.operation_id, _c.pack, _c.start, _c.length).where(
+    *(_c[name] == sa.bindparam(name) for name in ChunkKey._fields)
+)
+_CHANGED_CHUNKS = written(CHUNKS, _c.level, _c.z, _c.y, _c.x)
+
+
 def chunk_history(connection: sa.Connection, path: Path, key: ChunkKey) -> list[ChunkRow]:
     """Return the rows of one chunk written by the operations of a path, oldest first."""
-    c = CHUNKS.c
-    query = (
-        sa.select(c.operation_id, c.pack, c.start, c.length)
-        .where(within(path, c.branch_id, c.operation_id), c.level == key.level)
-        .where(c.z == key.z, c.y == key.y, c.x == key.x)
-        .order_by(c.operation_id)
-    )
-    return [
-        (operation_id, _place(pack, start, length))
-        for operation_id, pack, start, length in connection.execute(query)
-    ]
+    rows = rows_written(connection, path, _CHUNK_HISTORY, **key._asdict())
+    return [(row[0], _place(row[1], row[2], row[3])) for row in rows]
 
 
 def changed_chunks(connection: sa.Connection, path: Path) -> set[ChunkKey]:
     """Return the chunks written by the operations of a path."""
-    c = CHUNKS.c
-    here = within(path, c.branch_id, c.operation_id)
-    query = sa.select(c.level, c.z, c.y, c.x).distinct().where(here)
-    return {ChunkKey(*row) for row in connection.execute(query)}
+    return {ChunkKey(*row) for row in rows_written(connection, path, _CHANGED_CHUNKS)}
+
+
+# Supervoxels
+
+_CHANGED_STATISTICS = written(SUPERVOXELS, SUPERVOXELS.c.supervoxel)
 
 
 def changed_statistics(connection: sa.Connection, path: Path) -> set[int]:
     """Return the supervoxels whose statistics were written by the operations of a path."""
-    c = SUPERVOXELS.c
-    query = sa.select(c.supervoxel).distinct().where(within(path, c.branch_id, c.operation_id))
-    return set(connection.scalars(query))
+    return {row[0] for row in rows_written(connection, path, _CHANGED_STATISTICS)}
 
 
-def _statistics_on(segment: Segment) -> sa.Select[Any]:
-    """Select each supervoxel's newest row of a segment, also where it says "gone"."""
-    s, newer = SUPERVOXELS.c, SUPERVOXELS.alias("newer")
-    newest = (
-        sa.select(sa.func.max(newer.c.operation_id))
-        .where(newer.c.branch_id == segment.branch_id, newer.c.supervoxel == s.supervoxel)
-        .where(newer.c.operation_id > segment.after, newer.c.operation_id <= segment.upto)
-        .correlate(SUPERVOXELS)
-        .scalar_subquery()
-    )
-    return (
-        sa.select(
-            s.supervoxel, s.voxels, s.z0, s.y0, s.x0, s.z1, s.y1, s.x1, s.sum_z, s.sum_y, s.sum_x
-        )
-        .where(s.branch_id == segment.branch_id)
-        .where(s.operation_id == newest)
-    )
-
-
-def _statistics(rows: sa.Result[Any]) -> dict[int, SupervoxelStatistics | None]:
-    return {
-        supervoxel: SupervoxelStatistics(
-            voxels, Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)), (sum_z, sum_y, sum_x)
-        )
-        if voxels
-        else None
-        for supervoxel, voxels, z0, y0, x0, z1, y1, x1, sum_z, sum_y, sum_x in map(tuple, rows)
-    }
+def size_of(row: Row) -> SupervoxelStatistics | None:
+    """Return what the columns `SIZES` say; None: no voxel."""
+    voxels, z0, y0, x0, z1, y1, x1, *sums = row
+    if not voxels:
+        return None
+    box = Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
+    return SupervoxelStatistics(voxels, box, (sums[0], sums[1], sums[2]))
 
 
 def statistics_of(
     connection: sa.Connection, path: Path, supervoxels: Collection[int]
 ) -> dict[int, SupervoxelStatistics | None]:
     """Return what is on record of supervoxels at the end of a path; no record: absent."""
-    result: dict[int, SupervoxelStatistics | None] = {}
-    for segment in path:
-        select = _statistics_on(segment)
-        for batch in _batches([s for s in supervoxels if s not in result]):
-            query = select.where(SUPERVOXELS.c.supervoxel.in_(batch))
-            result.update(_statistics(connection.execute(query)))
-    return result
+    rows = newest_rows(connection, path, _STATISTICS, supervoxels)
+    return {supervoxel: size_of(row) for supervoxel, row in rows.items()}
 
 
 def statistics_in(
     connection: sa.Connection, path: Path, roi: Roi | None
 ) -> dict[int, SupervoxelStatistics]:
     """Return the supervoxels whose box overlaps `roi` (None: all of them) at the end of a path."""
-    result: dict[int, SupervoxelStatistics] = {}
-    s = SUPERVOXELS.c
-    for number, segment in enumerate(path):
-        query = _statistics_on(segment).where(s.voxels > 0)
-        if roi is not None:
-            for low, high, begin, end in zip(
-                (s.z0, s.y0, s.x0), (s.z1, s.y1, s.x1), roi.offset, roi.end, strict=True
-            ):
-                query = query.where(low < end, high > begin)
-        found = _statistics(connection.execute(query))
-        # A newer branch may have the last word on a supervoxel that an older one lists here.
-        newer = statistics_of(connection, path[:number], found.keys()) if number else {}
-        result.update(
-            {s: stats for s, stats in found.items() if stats is not None and s not in newer}
-        )
-    return result
+    if roi is not None:
+        found = statistics_of(connection, path, supervoxels_in(connection, path, roi)).items()
+        return {supervoxel: size for supervoxel, size in found if size is not None}
+    columns = ", ".join(f"r.{name}" for name in ("supervoxel", *SIZES))
+    rows = _standing_rows(connection, path, columns, "r.voxels > 0", ())
+    sizes = ((row[0], size_of(row[1:])) for row in rows)
+    return {supervoxel: size for supervoxel, size in sizes if size is not None}
+
+
+def supervoxels_in(connection: sa.Connection, path: Path, roi: Roi) -> list[int]:
+    """Return the supervoxels whose box overlaps `roi` at the end of a path."""
+    # No box of those that are gone overlaps anything: all that is asked is in one index.
+    overlaps = " AND ".join(f"r.{a}0 < ? AND r.{a}1 > ?" for a in "zyx")
+    limits = [n for pair in zip(roi.end, roi.offset, strict=True) for n in pair]
+    rows = _standing_rows(connection, path, "r.supervoxel", overlaps, limits)
+    return [row[0] for row in rows]
+
+
+def _standing_rows(
+    connection: sa.Connection, path: Path, columns: str, condition: str, bound: Sequence[int]
+) -> Iterator[Row]:
+    for at in range(len(path)):
+        newest, numbers = standing(path, at, "label_supervoxels", "supervoxel")
+        text = f"SELECT {columns} FROM label_supervoxels r WHERE {newest} AND {condition}"
+        yield from run(connection, text, [*numbers, *bound])
+
+
+# Joins
+
+_e = EDGES.c
+_EDGE_EVENTS = written(EDGES, _e.a, _e.b, _e.added)
+_CHANGED_ROOTS = written(MEMBERS, MEMBERS.c.supervoxel, MEMBERS.c.root).limit(
+    sa.bindparam("most", type_=sa.Integer)
+)
 
 
 def edge_events(
     connection: sa.Connection, path: Path
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """Return edges (uint64, n x 2) and whether each was added, by the operations of a path."""
-    c = EDGES.c
-    query = (
-        sa.select(c.a, c.b, c.added)
-        .where(within(path, c.branch_id, c.operation_id))
-        .order_by(c.operation_id)
-    )
+    """Return edges (uint64 (n, 2)) and whether each was added or removed, oldest first."""
     parts = [
         np.array([tuple(row) for row in part], dtype=np.uint64)
-        for part in connection.execute(query).partitions(50_000)
+        for segment in reversed(path)
+        for part in connection.execute(_EDGE_EVENTS, segment._asdict()).partitions(50_000)
     ]
     rows = np.concatenate(parts) if parts else np.zeros((0, 3), dtype=np.uint64)
     return np.ascontiguousarray(rows[:, :2]), rows[:, 2] != 0
 
 
+@lru_cache(maxsize=32)
+def _events_text(count: int) -> str:
+    # Each edge is found in an index that holds no more than its key, then looked up by that: asked
+    # for everything at once, SQLite would rather go through the whole table.
+    sides = (
+        "SELECT e.operation_id, e.a, e.b, e.added "
+        "FROM k CROSS JOIN label_edges i CROSS JOIN label_edges e "
+        f"WHERE i.branch_id = ? AND i.{end} = k.s "
+        "AND +i.operation_id > ? AND +i.operation_id <= ? AND e.branch_id = i.branch_id "
+        "AND e.operation_id = i.operation_id AND e.a = i.a AND e.b = i.b"
+        for end in "ab"
+    )
+    return f"WITH k(s) AS (VALUES {values(count)}) " + " UNION ALL ".join(sides)
+
+
 def active_edges(connection: sa.Connection, path: Path, supervoxels: Collection[int]) -> set[Edge]:
     """Return the edges with an end among supervoxels that are active at the end of a path."""
-    c = EDGES.c
-    last: dict[Edge, bool] = {}
+    events: list[tuple[int, int, int, bool]] = []
     for batch in _batches(supervoxels):
-        for end in (c.a, c.b):
-            query = (
-                sa.select(c.a, c.b, c.added)
-                .where(within(path, c.branch_id, c.operation_id), end.in_(batch))
-                .order_by(c.operation_id)
-            )
-            last.update(((a, b), added) for a, b, added in map(tuple, connection.execute(query)))
+        text = _events_text(len(batch))
+        for segment in path:
+            rows = run(connection, text, (*batch, *segment, *segment))
+            events += ((at, a, b, added) for at, a, b, added in rows)
+    events.sort()
+    last = {(a, b): added for _, a, b, added in events}
     return {edge for edge, is_active in last.items() if is_active}
 
 
 def roots_of(connection: sa.Connection, path: Path, supervoxels: Collection[int]) -> dict[int, int]:
     """Return the roots on record at the end of a path; without record a supervoxel is its own."""
-    result: dict[int, int] = {}
-    for segment in path:
-        missing = [s for s in supervoxels if s not in result]
-        if len(missing) > _SCAN_FROM:
-            wanted = set(missing)
-            rows = _all_roots_on(connection, segment)
-            result.update((s, root) for s, root in rows.items() if s in wanted)
-        else:
-            for batch in _batches(missing):
-                result.update(_roots_on(connection, segment, batch))
-    return result
-
-
-def _roots_on(
-    connection: sa.Connection, segment: Segment, supervoxels: Sequence[int]
-) -> dict[int, int]:
-    values = ",".join(f"({int(s)})" for s in supervoxels)
-    branch, after, upto = (int(number) for number in segment)
-    rows = connection.exec_driver_sql(
-        f"WITH k(s) AS (VALUES {values}) "
-        "SELECT k.s, m.root FROM k CROSS JOIN label_members m "
-        f"WHERE m.branch_id = {branch} AND m.supervoxel = k.s AND m.operation_id = "
-        f"(SELECT MAX(n.operation_id) FROM label_members n WHERE n.branch_id = {branch} "
-        f"AND n.supervoxel = k.s AND n.operation_id > {after} AND n.operation_id <= {upto})"
-    )
-    return {row[0]: row[1] for row in rows}
-
-
-def _all_roots_on(connection: sa.Connection, segment: Segment) -> dict[int, int]:
-    m, newer = MEMBERS.c, MEMBERS.alias("newer")
-    newest = (
-        sa.select(sa.func.max(newer.c.operation_id))
-        .where(newer.c.branch_id == segment.branch_id, newer.c.supervoxel == m.supervoxel)
-        .where(newer.c.operation_id > segment.after, newer.c.operation_id <= segment.upto)
-        .correlate(MEMBERS)
-        .scalar_subquery()
-    )
-    query = sa.select(m.supervoxel, m.root).where(m.branch_id == segment.branch_id)
-    rows = connection.execute(query.where(m.operation_id == newest))
-    return {row[0]: row[1] for row in rows}
+    rows = newest_rows(connection, path, _ROOTS, supervoxels)
+    return {supervoxel: row[0] for supervoxel, row in rows.items()}
 
 
 def members_of(
     connection: sa.Connection, path: Path, roots: Collection[int]
 ) -> dict[int, list[int]]:
     """Return the supervoxels of each root at the end of a path; lone roots are absent."""
-    m = MEMBERS.c
-    candidates = set(roots)
+    found: dict[int, set[int]] = {}
     for batch in _batches(roots):
-        here = within(path, m.branch_id, m.operation_id)
-        query = sa.select(m.supervoxel).distinct().where(here, m.root.in_(batch))
-        candidates.update(connection.scalars(query))
-    if len(candidates) == len(set(roots)):
-        return {}
-    # A supervoxel that was once a member may be another object's by now.
-    now = roots_of(connection, path, candidates)
-    found: dict[int, list[int]] = {}
-    for supervoxel in sorted(candidates):
-        root = now.get(supervoxel, supervoxel)
-        if root in roots:
-            found.setdefault(root, []).append(supervoxel)
-    return found
+        for at in range(len(path)):
+            newest, numbers = standing(path, at, "label_members", "supervoxel")
+            text = (
+                f"WITH k(s) AS (VALUES {values(len(batch))}) SELECT r.root, r.supervoxel "
+                f"FROM k CROSS JOIN label_members r WHERE r.root = k.s AND {newest}"
+            )
+            for root, supervoxel in run(connection, text, [*batch, *numbers]):
+                # A root that was always one has no row that says so.
+                found.setdefault(root, {root}).add(supervoxel)
+    return {root: sorted(group) for root, group in found.items() if len(group) > 1}
 
 
 def changed_roots(connection: sa.Connection, path: Path, most: int) -> dict[int, int] | None:
     """Return the newest root of each supervoxel that a path's operations gave one.
 
-    None: there are more than `most` of them.
+    None: they did so more than `most` times.
     """
-    m = MEMBERS.c
-    query = (
-        sa.select(m.supervoxel, m.root)
-        .where(within(path, m.branch_id, m.operation_id))
-        .order_by(m.operation_id)
-        .limit(most + 1)
-    )
-    rows = connection.execute(query).all()
+    rows = list(rows_written(connection, path, _CHANGED_ROOTS, most=most + 1))
     return None if len(rows) > most else {row[0]: row[1] for row in rows}
+
+
+# Who was it
 
 
 def last_edge_writer(connection: sa.Connection, path: Path, edge: Edge) -> int | None:
@@ -330,16 +291,15 @@ def last_toucher(
     connection: sa.Connection, path: Path, roots: Collection[int]
 ) -> tuple[int, int] | None:
     """Return (operation, root) of the newest change, by a path, to given objects."""
-    c = ROOTS.c
     found: list[tuple[int, int]] = []
     for batch in _batches(roots):
-        query = (
-            sa.select(c.operation_id, c.root)
-            .where(within(path, c.branch_id, c.operation_id), c.root.in_(batch))
-            .order_by(c.operation_id.desc())
-            .limit(1)
+        text = (
+            f"WITH k(s) AS (VALUES {values(len(batch))}) SELECT r.operation_id, r.root "
+            "FROM k CROSS JOIN label_roots r WHERE r.branch_id = ? AND r.root = k.s "
+            "AND r.operation_id > ? AND r.operation_id <= ? ORDER BY r.operation_id DESC LIMIT 1"
         )
-        found.extend((row[0], row[1]) for row in connection.execute(query))
+        for segment in path:
+            found += ((row[0], row[1]) for row in run(connection, text, (*batch, *segment)))
     return max(found, default=None)
 
 

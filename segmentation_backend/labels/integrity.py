@@ -11,7 +11,14 @@ from functools import partial
 
 from segmentation_backend.errors import SegmentationError
 from segmentation_backend.labels.findings import Finding
+from segmentation_backend.labels.integrity_joins import (
+    edges_are_added_and_removed_in_turn,
+    edges_join_supervoxels_that_exist,
+    members_follow_the_edges,
+    objects_match_their_supervoxels,
+)
 from segmentation_backend.labels.integrity_rows import (
+    branch_merges_name_versions,
     branches_lead_back_to_the_first,
     history_hangs_together,
     ids_were_given_out,
@@ -20,11 +27,8 @@ from segmentation_backend.labels.integrity_rows import (
     rows_lie_on_the_grid,
     tags_name_versions,
 )
-from segmentation_backend.labels.integrity_versions import (
-    edges_are_added_and_removed_in_turn,
-    edges_join_supervoxels_that_exist,
+from segmentation_backend.labels.integrity_voxels import (
     levels_match_the_level_below,
-    members_follow_the_edges,
     statistics_match_the_voxels,
 )
 from segmentation_backend.labels.pack_integrity import packs_hold_what_rows_name
@@ -43,6 +47,7 @@ STORE_INVARIANTS: tuple[Callable[[LabelStorage], Iterator[Finding]], ...] = (
     rows_belong_to_operations,
     rows_lie_on_the_grid,
     tags_name_versions,
+    branch_merges_name_versions,
     request_ids_are_unique,
     ids_were_given_out,
 )
@@ -52,6 +57,7 @@ VERSION_INVARIANTS: tuple[Callable[[LabelView], Iterator[Finding]], ...] = (
     edges_are_added_and_removed_in_turn,
     edges_join_supervoxels_that_exist,
     members_follow_the_edges,
+    objects_match_their_supervoxels,
     statistics_match_the_voxels,
     levels_match_the_level_below,
 )

@@ -12,6 +12,7 @@ from segmentation_backend.errors import NotFoundError
 from segmentation_backend.labels.chunks import CHUNK_SIDE
 from segmentation_backend.labels.findings import Finding
 from segmentation_backend.labels.schema import (
+    BRANCH_MERGES,
     BRANCHES,
     CHUNKS,
     EDGES,
@@ -26,6 +27,7 @@ from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = [
     "ROW_TABLES",
+    "branch_merges_name_versions",
     "branches_lead_back_to_the_first",
     "history_hangs_together",
     "ids_were_given_out",
@@ -192,6 +194,25 @@ def tags_name_versions(storage: LabelStorage) -> Iterator[Finding]:
                 f"tag {name}",
                 f"It names version {version}, which is not there.",
                 "Delete the tag, or restore the database from a backup.",
+            )
+
+
+def branch_merges_name_versions(storage: LabelStorage) -> Iterator[Finding]:
+    """What was merged into a branch can be read: blame and the next merge start from there."""
+    m, o = BRANCH_MERGES.c, OPERATIONS.c
+    of_volume = o.volume_id == m.volume_id
+    known = sa.exists().where(of_volume, o.operation_id == m.source_version)
+    made = sa.exists().where(of_volume, o.operation_id == m.operation_id)
+    query = sa.select(m.operation_id, m.source_version).where(
+        m.volume_id == storage.volume_id, ((m.source_version != 0) & ~known) | ~made
+    )
+    with read(storage.engine) as connection:
+        for operation_id, version in connection.execute(query):
+            yield Finding(
+                branch_merges_name_versions.__name__,
+                f"operation {operation_id}",
+                f"It brought in version {version}, but one of the two is not there.",
+                _BACKUP,
             )
 
 

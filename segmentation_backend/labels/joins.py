@@ -19,6 +19,8 @@ __all__ = ["RootCache", "StoredJoins"]
 _REMEMBERED_VERSIONS = 4
 _REMEMBERED_ROOTS = 200_000
 """Supervoxels per version whose roots are kept (about 20 MB)."""
+_MOST_CHANGES = 2000
+"""New roots between two versions up to which the older one's are taken over: a few milliseconds."""
 
 
 class RootCache:
@@ -47,7 +49,10 @@ class RootCache:
         fresh = {s: recorded.get(s, s) for s in missing}
         with self._lock:
             now = self._known.get(version)
-            if now is not None and len(now) + len(fresh) <= _REMEMBERED_ROOTS:
+            if now is not None:
+                if len(now) + len(fresh) > _REMEMBERED_ROOTS:
+                    # Who looks at other places by now needs other roots.
+                    now.clear()
                 now.update(fresh)
         return found | fresh
 
@@ -59,14 +64,25 @@ class RootCache:
             with read(self._engine) as connection:
                 if self._versions.is_ancestor(connection, older, version):
                     between = self._versions.between(connection, older, version)
-                    changes = index.changed_roots(connection, between, _REMEMBERED_ROOTS)
+                    changes = index.changed_roots(connection, between, _MOST_CHANGES)
                     if changes is not None:
                         roots = self._known.pop(older)
                         roots.update((s, root) for s, root in changes.items() if s in roots)
+        self._keep(version, roots)
+        return roots
+
+    def _keep(self, version: int, roots: dict[int, int]) -> None:
         self._known[version] = roots
         while len(self._known) > _REMEMBERED_VERSIONS:
             self._known.popitem(last=False)
-        return roots
+
+    def advance(self, version: int, later: int, changes: Mapping[int, int]) -> None:
+        """Take the roots of a version over to the next one, which is known to change `changes`."""
+        with self._lock:
+            roots = self._known.pop(version, None)
+            if roots is not None and later not in self._known:
+                roots.update((s, root) for s, root in changes.items() if s in roots)
+                self._keep(later, roots)
 
 
 @dataclass(frozen=True, slots=True)

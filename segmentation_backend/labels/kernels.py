@@ -16,8 +16,10 @@ __all__ = [
     "accumulate",
     "changed_box",
     "distinct_ids",
+    "from_numbers",
     "labelled_box",
     "mode_pool",
+    "numbered",
     "run_values",
     "translate",
 ]
@@ -53,26 +55,38 @@ def changed_box(a: Ids, b: Ids) -> Integers:
 
 
 @njit(cache=True)
-def labelled_box(a: Ids) -> Integers:
-    """Return the box around the labelled voxels of `a`, spelt like `changed_box`."""
-    box = np.array([a.shape[0], a.shape[1], a.shape[2], 0, 0, 0], dtype=np.int64)
-    for z in range(a.shape[0]):
-        for y in range(a.shape[1]):
-            first = -1
-            last = -1
-            for x in range(a.shape[2]):
+def _any_label(a: Ids, z0: int, z1: int, y0: int, y1: int, x0: int, x1: int) -> bool:
+    for z in range(z0, z1):
+        for y in range(y0, y1):
+            for x in range(x0, x1):
                 if a[z, y, x] != 0:
-                    if first < 0:
-                        first = x
-                    last = x
-            if first >= 0:
-                box[0] = min(box[0], z)
-                box[1] = min(box[1], y)
-                box[2] = min(box[2], first)
-                box[3] = max(box[3], z + 1)
-                box[4] = max(box[4], y + 1)
-                box[5] = max(box[5], last + 1)
-    return box
+                    return True
+    return False
+
+
+@njit(cache=True)
+def labelled_box(a: Ids) -> Integers:
+    """Return the box around the labelled voxels of `a`, spelt like `changed_box`.
+
+    Looks from the sides inwards, until a label is met: in a chunk full of labels that is at once.
+    """
+    z0, y0, x0 = 0, 0, 0
+    z1, y1, x1 = a.shape
+    while z0 < z1 and not _any_label(a, z0, z0 + 1, 0, y1, 0, x1):
+        z0 += 1
+    if z0 == z1:
+        return np.array([a.shape[0], a.shape[1], a.shape[2], 0, 0, 0], dtype=np.int64)
+    while not _any_label(a, z1 - 1, z1, 0, y1, 0, x1):
+        z1 -= 1
+    while not _any_label(a, z0, z1, y0, y0 + 1, 0, x1):
+        y0 += 1
+    while not _any_label(a, z0, z1, y1 - 1, y1, 0, x1):
+        y1 -= 1
+    while not _any_label(a, z0, z1, y0, y1, x0, x0 + 1):
+        x0 += 1
+    while not _any_label(a, z0, z1, y0, y1, x1 - 1, x1):
+        x1 -= 1
+    return np.array([z0, y0, x0, z1, y1, x1], dtype=np.int64)
 
 
 @njit(cache=True)
@@ -200,6 +214,61 @@ def mode_pool(block: Ids, fz: int, fy: int, fx: int) -> Ids:
                             n += 1
                 out[z, y, x] = values[0] if same else _mode(values, n)
     return out
+
+
+@njit(cache=True)
+def _number(flat: Ids, ids: Ids, numbers: npt.NDArray[np.uint16]) -> int:
+    """Number the distinct values of `flat` from 0 as they appear: `numbers` says which is where.
+
+    Returns how many there are, with the values in `ids`; -1 when that is too short. Its length is a
+    power of two.
+    """
+    slots = 4 * ids.size
+    table = np.full(slots, -1, dtype=np.int32)
+    count = 0
+    number = 0
+    for i in range(flat.size):
+        value = flat[i]
+        if i == 0 or value != flat[i - 1]:
+            # Fibonacci hashing (Knuth, TAOCP 3, 6.4), then the next slot that is free.
+            slot = np.int64((value * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & (slots - 1)
+            while table[slot] >= 0 and ids[table[slot]] != value:
+                slot = (slot + 1) & (slots - 1)
+            if table[slot] < 0:
+                if count == ids.size:
+                    return -1
+                ids[count] = value
+                table[slot] = count
+                count += 1
+            number = table[slot]
+        numbers[i] = number
+    return count
+
+
+def numbered(flat: Ids) -> tuple[Ids, npt.NDArray[np.unsignedinteger]] | None:
+    """Return (ids, numbers) with `flat == ids[numbers]`: numbers as uint8 where that is enough.
+
+    None: there are more than 2^16 different ids.
+    """
+    numbers = np.empty(flat.size, dtype=np.uint16)
+    for most in (1024, 65536):
+        ids = np.empty(most, dtype=np.uint64)
+        count = _number(flat, ids, numbers)
+        if count >= 0:
+            few = count <= 256
+            return ids[:count], numbers.astype(np.uint8) if few else numbers
+    return None
+
+
+@njit(cache=True)
+def from_numbers(ids: Ids, numbers: npt.NDArray[np.unsignedinteger], out: Ids) -> bool:
+    """Write `ids[numbers]` to `out` (all flat); False when a number has no id."""
+    for i in range(numbers.size):
+        number = numbers[i]
+        if number >= ids.size:
+            return False
+        out[i] = ids[number]
+    return True
 
 
 def distinct_ids(block: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -180,7 +180,10 @@ def trace_lineage(delta: Delta, before: Agglomeration, after: Agglomeration) -> 
     changes = delta.statistics
     there = [s for s in delta.supervoxels if s not in changes or changes[s].before is not None]
     left = [s for s in delta.supervoxels if s not in changes or changes[s].after is not None]
-    old, new = before.roots_of(there), after.roots_of(left)
+    # Not looked up: a segmentation brings thousands of them.
+    alone = delta.lone_newcomers
+    old, new = before.roots_of(there), after.roots_of([s for s in left if s not in alone])
+    new |= {s: s for s in left if s in alone}
     became = {(old[s], new[s]) for s in old.keys() & new.keys()}
     became |= {(old[a], new[b]) for a, b in delta.moved if a in old and b in new}
     return Lineage(

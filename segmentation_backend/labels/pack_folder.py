@@ -1,6 +1,7 @@
-"""Packs as files of a local folder: synced, renamed, and the folder synced, before a row names one.
+"""Packs as files of a local folder: written, renamed and synced before a row names one.
 
-A pack is written under a temporary name, so that a file with a pack's name is always whole.
+A pack is written under a temporary name, so that a process that dies leaves no half of one under a
+pack's name. A power cut may; no row names that one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -30,6 +33,8 @@ from segmentation_backend.labels.packs import Hook, no_hook
 __all__ = ["PackFolder"]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_THREADS = 8
+"""Packs that are synced at a time."""
 
 
 class PackFolder:
@@ -45,7 +50,7 @@ class PackFolder:
         """Store encoded chunks durably in one new pack and return where each one lies."""
         name = new_name()
         content, places = lay_out(name, chunks)
-        self._write(name, content)
+        self._write(name, content, is_new=True)
         return places
 
     def read(self, places: Iterable[StoredChunk]) -> Iterator[tuple[StoredChunk, bytes]]:
@@ -100,7 +105,7 @@ class PackFolder:
     def put(self, name: str, content: bytes) -> None:
         """Store a whole pack under its name, durably, in place of what may lie there."""
         check_pack(content, name)
-        self._write(name, content)
+        self._write(name, content, is_new=False)
 
     def check(self) -> None:
         """Raise ResourceError unless the folder takes files."""
@@ -117,17 +122,25 @@ class PackFolder:
     def _path(self, name: str) -> Path:
         return self.folder / relative_path(name)
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes, *, is_new: bool) -> None:
         target = self._path(name)
         # Of its own: two processes may restore the same pack at once.
         temporary = target.with_name(f"{name}-{secrets.token_hex(4)}.tmp")
         try:
             self._make_folder(target.parent)
             self._write_file(temporary, content)
-            self._hook("pack-synced")
+            if not is_new:
+                # Its name is known already: the old bytes must not make way for half of the new.
+                _sync_file(temporary)
             temporary.rename(target)
             self._hook("pack-renamed")
+            if is_new:
+                # Nobody knows the name before both are done, so they need not wait for each other.
+                syncing = self._threads.submit(_sync_file, target)
             _sync_folder(target.parent)
+            if is_new:
+                syncing.result()
+            self._hook("pack-synced")
         except OSError as err:
             # On a disk that has turned read-only, even this is refused.
             with suppress(OSError):
@@ -135,23 +148,26 @@ class PackFolder:
             raise self._unwritten(err) from err
         self._hook("pack-durable")
 
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="label-pack-sync")
+
     def _make_folder(self, folder: Path) -> None:
         if folder in self._durable and folder.is_dir():
             return
         made = [above for above in (folder, *folder.parents) if not above.is_dir()]
         folder.mkdir(parents=True, exist_ok=True)
+        there = set(self.folder.iterdir())
         # Also when it was there: another process may have made it a moment ago, unsynced yet.
         for path in {folder, *made}:
             _sync_folder(path.parent)
-        self._durable.add(folder)
+        self._durable |= there
 
     def _write_file(self, path: Path, content: bytes) -> None:
         with path.open("xb") as file:
             self._hook("pack-opened")
             file.write(content)
-            file.flush()
-            self._hook("pack-written")
-            os.fsync(file.fileno())
+        self._hook("pack-written")
 
     def _unreadable(self, name: str, err: OSError) -> ResourceError:
         return ResourceError(
@@ -172,6 +188,11 @@ class PackFolder:
             "was changed. Check the disk that holds this folder and repeat the edit.",
             ErrorKind.SOURCE_UNAVAILABLE,
         )
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
@@ -11,7 +12,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from segmentation_backend.database import read, write
+from segmentation_backend.database import confirm, read, write
+from segmentation_backend.database.statements import run
 from segmentation_backend.errors import (
     ConflictError,
     ErrorKind,
@@ -27,15 +29,18 @@ from segmentation_backend.labels.difference import difference
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.names import Tag, time_text
 from segmentation_backend.labels.operations import Operation, OperationMeta
+from segmentation_backend.labels.outcome import Outcome, outcome
 from segmentation_backend.labels.pack_folder import PackFolder
 from segmentation_backend.labels.packs import Hook, PackStore, no_hook
-from segmentation_backend.labels.schema import BRANCHES, CHUNKS, VOLUMES, create_tables
+from segmentation_backend.labels.schema import BRANCHES, CHUNKS, VOLUMES
 from segmentation_backend.labels.storage import LabelStorage
 from segmentation_backend.labels.view import LabelView
 
 __all__ = ["LabelRepository"]
 
 Value = TypeVar("Value")
+
+_HEAD = "SELECT head, fork_version FROM label_branches WHERE branch_id = ?"
 
 
 class LabelRepository:
@@ -66,7 +71,6 @@ class LabelRepository:
         than the volume began with (or none) is refused likewise. `hook` is called at each step of a
         commit.
         """
-        create_tables(engine)
         self.volume = volume
         self._engine = engine
         self._clock = clock
@@ -88,20 +92,35 @@ class LabelRepository:
     @property
     def head(self) -> int:
         """The newest version of the branch; 0 when nothing was ever committed."""
-        query = sa.select(BRANCHES.c.head).where(BRANCHES.c.branch_id == self._branch_id)
         with read(self._engine) as connection:
-            head: int = connection.execute(query).scalar_one()
-        return head
+            head, fork_version = next(run(connection, _HEAD, (self._branch_id,)))
+        if head > fork_version:
+            # Saves the look-up of the branch that made it.
+            self._storage.versions.note(head, self._branch_id)
+        return int(head)
 
     def at(self, version: int | None = None) -> LabelView:
         """Return the labels at a version of any branch (None: the newest of this one).
 
         Raises NotFoundError VERSION_NOT_FOUND.
         """
-        wanted = self.head if version is None else version
         with read(self._engine) as connection:
+            wanted = self.head if version is None else version
             self._storage.versions.branch_of(connection, wanted)
         return LabelView(self._storage, wanted)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Make everything this thread reads inside come from one state, by one transaction.
+
+        For a moment, not for long; commits go on meanwhile, unseen. Over a base, where reading may
+        count more of it, each question still has a transaction of its own.
+        """
+        if self._storage.base is not None:
+            yield
+            return
+        with read(self._engine):
+            yield
 
     def version_at(self, time: datetime) -> int:
         """Return the newest version of the branch made at or before a time (with a zone)."""
@@ -109,7 +128,8 @@ class LabelRepository:
         return self._on_head(lambda c, path: history.version_at_time(c, path, text))
 
     def _on_head(self, ask: Callable[[sa.Connection, Path], Value]) -> Value:
-        return self._storage.query(self.head, ask)
+        with read(self._engine):
+            return self._storage.query(self.head, ask)
 
     # Branches and tags
 
@@ -179,7 +199,8 @@ class LabelRepository:
                 f"{count} ids cannot be reserved; ask for 0 or more.", ErrorKind.INVALID_PARAMETER
             )
         here = VOLUMES.c.volume_id == self._storage.volume_id
-        with self._writing, write(self._engine) as connection:
+        # Lost with the power, it is lost with whoever was given the ids: what they commit is later.
+        with self._writing, write(self._engine, durable=False) as connection:
             query = sa.select(VOLUMES.c.next_id).where(here).with_for_update()
             first: int = connection.execute(query).scalar_one()
             if first + count > LARGEST_STORED_ID:
@@ -189,17 +210,24 @@ class LabelRepository:
             connection.execute(VOLUMES.update().where(here).values(next_id=first + count))
         return first
 
-    def commit(self, delta: Delta, meta: OperationMeta) -> Operation:
+    def outcome(self, delta: Delta) -> Outcome:
+        """Return what a delta would make of the objects of its base version."""
+        return outcome(self._storage, delta)
+
+    def commit(
+        self, delta: Delta, meta: OperationMeta, expected: Outcome | None = None
+    ) -> Operation:
         """Make a change visible to everybody and return it as an operation, durable by then.
 
         A repeated `meta.request_id` returns the first operation and writes nothing. A delta made on
         an older version is rebased when nobody changed its objects or voxels since; otherwise
         ConflictError STALE_VERSION names the operation and the user. ResourceError: nothing was
-        changed and the edit can be repeated.
+        changed and the edit can be repeated. `expected` is the delta's outcome, from a caller who
+        knows it already and that the request was not committed before.
         """
         with self._writing:
             operation = commit_delta(
-                self._storage, self._branch_id, delta, meta, self._clock, self._hook
+                self._storage, self._branch_id, delta, meta, self._clock, self._hook, expected
             )
         self._storage.versions.note(operation.operation_id, operation.branch_id)
         return operation
@@ -211,9 +239,13 @@ class LabelRepository:
     ) -> Operation | None:
         """Return the operation a request made; ConflictError REQUEST_ID_REUSED for another's id."""
         with read(self._engine) as connection:
-            return history.find_request(
+            found = history.find_request(
                 connection, self._storage.volume_id, request_id, request_digest
             )
+        if found is not None:
+            # Another process may have committed it a moment ago; this answer is to last.
+            confirm(self._engine)
+        return found
 
     def operation(self, operation_id: int) -> Operation:
         """Return one operation, of any branch; NotFoundError OPERATION_NOT_FOUND."""
@@ -241,8 +273,9 @@ class LabelRepository:
 
     def delta(self, operation_id: int) -> Delta:
         """Return what an operation changed; its inverse, rebased, takes the operation back."""
-        operation = self.operation(operation_id)
-        return difference(self._storage, operation.parent, operation.operation_id)
+        with read(self._engine) as connection:
+            parent = history.parent_of(connection, self._storage.volume_id, operation_id)
+            return difference(self._storage, parent, operation_id)
 
     def last_undoable(self, user: str) -> Operation | None:
         """Return what the user's undo takes back: the newest edit of theirs that stands."""
@@ -258,8 +291,8 @@ class LabelRepository:
         user: str,
     ) -> Operation | None:
         """Return what `find` finds among the operations made on this branch itself."""
-        whole = Segment(self._branch_id, 0, self.head)
         with read(self._engine) as connection:
+            whole = Segment(self._branch_id, 0, self.head)
             return find(connection, self._storage.volume_id, whole, user)
 
     # The base

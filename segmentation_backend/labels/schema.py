@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from segmentation_backend import database
-
 __all__ = [
     "BASES",
     "BASE_BLOCKS",
@@ -24,10 +22,10 @@ __all__ = [
     "METADATA",
     "OPERATIONS",
     "ROOTS",
+    "SIZES",
     "SUPERVOXELS",
     "TAGS",
     "VOLUMES",
-    "create_tables",
 ]
 
 METADATA = sa.MetaData()
@@ -40,6 +38,14 @@ def _key(name: str) -> sa.Column[int]:
 
 def _number(name: str) -> sa.Column[int]:
     return sa.Column(name, _ID, nullable=False)
+
+
+SIZES = ("voxels", "z0", "y0", "x0", "z1", "y1", "x1", "sum_z", "sum_y", "sum_x")
+"""Columns for the number of voxels, the box around them and the sums of their coordinates."""
+
+
+def _sizes() -> list[sa.Column[int]]:
+    return [_number(name) for name in SIZES]
 
 
 VOLUMES = sa.Table(
@@ -148,8 +154,7 @@ SUPERVOXELS = sa.Table(
     _key("supervoxel"),
     _key("operation_id"),
     # 0 voxels: gone since this operation; its other numbers are 0 too.
-    *(_number(n) for n in ("voxels", "z0", "y0", "x0", "z1", "y1", "x1")),
-    *(_number(n) for n in ("sum_z", "sum_y", "sum_x")),
+    *_sizes(),
     sa.Index("label_supervoxels_by_operation", "branch_id", "operation_id"),
     sa.Index("label_supervoxels_by_box", "branch_id", "z1", "z0", "y0", "y1", "x0", "x1"),
     sqlite_with_rowid=False,
@@ -163,6 +168,10 @@ ROOTS = sa.Table(
     _key("operation_id"),
     # Objects this operation changed, under their root ids before and after it: "has anybody touched
     # object 7 since version 41" is one look-up, however long ago 41 was.
+    # What the object is since then; 0 supervoxels: there is none of this root id any more.
+    _number("supervoxels"),
+    *_sizes(),
+    sa.Index("label_roots_by_size", "branch_id", "voxels", "root"),
     sqlite_with_rowid=False,
 )
 
@@ -238,8 +247,3 @@ BASE_MARKS = sa.Table(
     _number("counted"),
     sqlite_with_rowid=False,
 )
-
-
-def create_tables(engine: sa.Engine) -> None:
-    """Create the tables that are missing; safe when several processes start at once."""
-    database.create_tables(engine, METADATA)

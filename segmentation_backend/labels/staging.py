@@ -37,6 +37,9 @@ Watch: TypeAlias = Callable[[ChunkKey, Chunk, Chunk, Roi], None]
 _BATCH = 16
 """Chunks that are decoded at a time (at most 2 MB each, before and after)."""
 
+_SLAB = 8
+"""Planes of a chunk that are compared at a time."""
+
 
 class _Staged(NamedTuple):
     place: ChunkReference
@@ -133,7 +136,12 @@ def _differs(before: Chunk, write: Write) -> bool:
     box = _box(write)
     if before.box.intersect(box).is_empty:
         return bool(write[1].any())
-    return not np.array_equal(before.cut(box), write[1])
+    present, wanted = before.look(box), write[1]
+    # Slab by slab: what differs is seen before all of it was looked at.
+    return any(
+        not np.array_equal(present[z : z + _SLAB], wanted[z : z + _SLAB])
+        for z in range(0, len(wanted), _SLAB)
+    )
 
 
 def _pool(storage: LabelStorage, key: ChunkKey, staged: _Staged) -> tuple[ChunkKey, Write]:

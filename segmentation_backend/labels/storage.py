@@ -18,7 +18,7 @@ from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.base import LabelBase
 from segmentation_backend.labels.base_statistics import open_statistics
 from segmentation_backend.labels.branches import Path, Versions
-from segmentation_backend.labels.caches import ChunkCache
+from segmentation_backend.labels.caches import ChunkCache, Remembered
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, decode
 from segmentation_backend.labels.delta import (
     BaseChunk,
@@ -29,13 +29,17 @@ from segmentation_backend.labels.delta import (
     StoredChunk,
 )
 from segmentation_backend.labels.joins import RootCache, StoredJoins
+from segmentation_backend.labels.objects import ObjectSize, ordered, page_of, sizes_of
 from segmentation_backend.labels.packs import PackStore
 from segmentation_backend.labels.schema import OPERATIONS
-from segmentation_backend.labels.statistics import SupervoxelStatistics
+from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
 
 __all__ = ["LabelStorage"]
 
 Value = TypeVar("Value")
+
+_REMEMBERED = 8192
+"""Small answers, of less than a kilobyte each."""
 
 
 class LabelStorage:
@@ -66,7 +70,10 @@ class LabelStorage:
         """Per level above 0: how many voxels of the level below one voxel spans (1 or 2 each)."""
         self.chunks = ChunkCache(packs, cache_bytes)
         self.versions = Versions(volume_id, main_id)
+        self.etags = Remembered[tuple[int, int, Roi], str](_REMEMBERED)
+        """Tags of chunks by version, level and region; none of these ever changes."""
         self._roots = RootCache(engine, self.versions)
+        self._sizes = Remembered[tuple[int, int], ObjectSize](_REMEMBERED)
 
     def level(self, level: int) -> ScaleLevel:
         """Return a scale level; raises InvalidInputError INVALID_PARAMETER."""
@@ -103,12 +110,18 @@ class LabelStorage:
 
     def is_ancestor(self, version: int, later: int) -> bool:
         """Whether `later` was made from `version` (or is it)."""
+        if version == later:
+            return True
         with read(self.engine) as connection:
             return self.versions.is_ancestor(connection, version, later)
 
     def agglomeration(self, version: int) -> Agglomeration:
         """Return which supervoxels are joined at a version."""
         return Agglomeration(StoredJoins(self.engine, self.versions, self._roots, version))
+
+    def advance(self, version: int, later: int, changed_roots: Mapping[int, int]) -> None:
+        """Know that an operation made `later` of a version, and what it did to the roots."""
+        self._roots.advance(version, later, changed_roots)
 
     # Chunks
 
@@ -230,6 +243,50 @@ class LabelStorage:
     def counted(self) -> int | None:
         """Return how much of the base is counted now, for `statistics_of`."""
         return None if self.base_statistics is None else self.base_statistics.counted()
+
+    # Objects
+
+    def sizes_of(self, roots: Collection[int], version: int) -> dict[int, ObjectSize]:
+        """Return size and place of objects, by their roots; those that do not exist are absent."""
+        # What SQL cannot hold was never given out.
+        wanted = [root for root in roots if 0 < root < 2**63]
+        if self.base is not None:
+            return self._summed(wanted, version)
+        known = {root: self._sizes.get((version, root)) for root in wanted}
+        found = {root: size for root, size in known.items() if size is not None}
+        missing = [root for root in wanted if root not in found]
+        if missing:
+            fresh = self.query(version, lambda c, path: sizes_of(c, path, missing))
+            self._sizes.keep({(version, root): size for root, size in fresh.items()})
+            found |= fresh
+        return found
+
+    def _summed(self, roots: Collection[int], version: int) -> dict[int, ObjectSize]:
+        """Return the sizes of objects from those of their supervoxels.
+
+        Over a base, what an operation recorded of an object lacks what was counted since.
+        """
+        groups = self.agglomeration(version).members_of(roots)
+        members = {member for group in groups.values() for member in group}
+        statistics = self.statistics_of(members, version)
+        sums = {
+            root: ObjectSize.of_parts(statistics[m] for m in group if m in statistics)
+            for root, group in groups.items()
+        }
+        return {root: size for root, size in sums.items() if size is not None}
+
+    def objects(self, roi: Roi | None, version: int, sort: str, limit: int) -> list[ObjectStats]:
+        """Return the first objects, by `sort`, with a supervoxel whose box overlaps `roi`."""
+        if self.base is None and roi is None:
+            return self.query(version, lambda c, path: page_of(c, path, sort, limit))
+        inside: Collection[int]
+        if self.base is not None or roi is None:
+            inside = self.statistics_in(roi, version)
+        else:
+            inside = self.query(version, lambda c, path: index.supervoxels_in(c, path, roi))
+        roots = set(self.agglomeration(version).roots_of(inside).values())
+        sizes = self.sizes_of(roots, version)
+        return ordered((size.stats(root) for root, size in sizes.items()), sort, limit)
 
     def describe(self, operation_id: int) -> str:
         """Return "Operation 7 (merge by ann)", for messages."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -16,16 +15,14 @@ from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.delta import ChunkKey, Edge
 from segmentation_backend.labels.ids import check_id
-from segmentation_backend.labels.statistics import (
-    ObjectStats,
-    SupervoxelStatistics,
-    sum_statistics,
-)
+from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
 from segmentation_backend.labels.storage import LabelStorage
 
 __all__ = ["LabelView"]
 
 Ids = npt.NDArray[np.uint64]
+
+_NO_IDS: Ids = np.zeros(0, dtype=np.uint64)
 
 _SORT_KEYS = ("-voxels", "voxels", "root", "-root")
 
@@ -60,11 +57,7 @@ class LabelView:
 
         Raises InvalidInputError ROI_OUT_OF_BOUNDS, FormatError CORRUPT_CHUNK, ResourceError.
         """
-        out = np.zeros(roi.shape, dtype=np.uint64)
-        for key, chunk in self.chunks_over(roi, level).items():
-            z, y, x = (p * CHUNK_SIDE - begin for p, begin in zip(key[1:], roi.offset, strict=True))
-            chunk.paste(out, (-z, -y, -x))
-        return out
+        return _pasted(self.chunks_over(roi, level), roi)
 
     def load_chunks(self, keys: Collection[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return the supervoxels of chunks, as stored; chunks never written are absent."""
@@ -79,7 +72,14 @@ class LabelView:
 
     def read(self, roi: Roi, level: int = 0) -> Ids:
         """Return root ids, uint64 z,y,x shaped like `roi` (voxels of `level`); caller owns."""
-        return self.to_roots(self.read_supervoxels(roi, level))
+        chunks = self.chunks_over(roi, level)
+        known = [chunk.ids for chunk in chunks.values() if chunk.ids is not None]
+        # Found when the chunks were decoded. A small part of them may hold few of these.
+        is_large = roi.size * 8 >= len(chunks) * CHUNK_SIDE**3
+        ids = None
+        if is_large and len(known) == len(chunks):
+            ids = np.unique(np.concatenate([*known, _NO_IDS]))
+        return self.agglomeration.to_roots(_pasted(chunks, roi), ids)
 
     def supervoxel_at(self, point: Sequence[int]) -> int:
         """Return the supervoxel of a level-0 voxel (z, y, x); 0 is background.
@@ -119,6 +119,14 @@ class LabelView:
     def etag(self, roi: Roi, level: int = 0) -> str:
         """Return a name of what the chunks over a region hold; see `chunk_etag`."""
         self.storage.check_roi(roi, level)
+        name = (self.version, level, roi)
+        known = self.storage.etags.get(name)
+        if known is None:
+            known = self._etag(roi, level)
+            self.storage.etags.keep({name: known})
+        return known
+
+    def _etag(self, roi: Roi, level: int) -> str:
         digest = hashlib.blake2b(digest_size=16)
         places = self.storage.places(list(keys_over(roi, level)), self.version)
         for key in sorted(places):
@@ -191,21 +199,19 @@ class LabelView:
                 "Id 0 is background, not an object; point at a labelled voxel.",
                 ErrorKind.BACKGROUND_NOT_AN_OBJECT,
             )
-        members = self.agglomeration.members_of(set(supervoxels))
-        # Ids above what SQL can hold were never given out; asking for them would be an error there.
-        wanted = {m for group in members.values() for m in group if m < 2**63}
-        self.storage.locate(wanted)
-        statistics = self.statistics_of(wanted)
+        if self.storage.base is not None:
+            groups = self.agglomeration.members_of(set(supervoxels))
+            self.storage.locate({member for group in groups.values() for member in group})
+        roots = self.agglomeration.roots_of(set(supervoxels))
+        sizes = self.storage.sizes_of(set(roots.values()), self.version)
         for supervoxel in supervoxels:
-            if supervoxel not in statistics:
+            if roots[supervoxel] not in sizes:
                 raise NotFoundError(
                     f"There is no object {supervoxel} at version {self.version}"
                     + self.storage.hint(supervoxel),
                     ErrorKind.OBJECT_NOT_FOUND,
                 )
-        return [
-            sum_statistics(members[s][0], [statistics[m] for m in members[s]]) for s in supervoxels
-        ]
+        return [sizes[roots[s]].stats(roots[s]) for s in supervoxels]
 
     def objects(
         self, roi: Roi | None = None, sort: str = "-voxels", limit: int = 1000
@@ -221,28 +227,14 @@ class LabelView:
                 f"{', '.join(_SORT_KEYS)}, limit at least 0.",
                 ErrorKind.INVALID_PARAMETER,
             )
-        groups = self._grouped(self.statistics_in(roi), complete=roi is None)
-        objects = [sum_statistics(root, parts) for root, parts in groups.items()]
-        sign = -1 if sort.startswith("-") else 1
-        by_root = sort.endswith("root")
-        objects.sort(key=lambda o: (sign * (o.root if by_root else o.voxels), o.root))
-        return objects[:limit]
+        whole = roi is not None and roi.encloses(self.bounds)
+        return self.storage.objects(None if whole else roi, self.version, sort, limit)
 
-    def _grouped(
-        self, found: Mapping[int, SupervoxelStatistics], *, complete: bool
-    ) -> dict[int, list[SupervoxelStatistics]]:
-        """Return the statistics of all members of each object that `found` has a member of.
 
-        `complete`: every supervoxel is in `found`, so nothing has to be looked up.
-        """
-        groups: dict[int, list[SupervoxelStatistics]] = defaultdict(list)
-        supervoxels = np.fromiter(found, dtype=np.uint64, count=len(found))
-        roots = self.to_roots(supervoxels).tolist()
-        for root, statistics in zip(roots, found.values(), strict=True):
-            groups[root].append(statistics)
-        if not complete:
-            members = self.agglomeration.members_of(list(groups))
-            outside = {m: r for r, group in members.items() for m in group if m not in found}
-            for supervoxel, statistics in self.statistics_of(outside.keys()).items():
-                groups[outside[supervoxel]].append(statistics)
-        return groups
+def _pasted(chunks: Mapping[ChunkKey, Chunk], roi: Roi) -> Ids:
+    """Return a region as a dense array; chunks that are absent are background."""
+    out = np.zeros(roi.shape, dtype=np.uint64)
+    for key, chunk in chunks.items():
+        z, y, x = (begin - p * CHUNK_SIDE for p, begin in zip(key[1:], roi.offset, strict=True))
+        chunk.paste(out, (z, y, x))
+    return out

@@ -41,6 +41,10 @@ class BaseRecord:
         """The voxel edges at level 0, nm, z, y, x."""
         return self.description.levels[0].voxel_size
 
+    def summary(self) -> dict[str, Any]:
+        """Return the record as the HTTP interface shows it."""
+        return {"source": self.source, "dtype": self.description.dtype}
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as it is kept."""
         return {"source": self.source, "description": self.description.to_json()}

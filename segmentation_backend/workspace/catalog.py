@@ -74,7 +74,7 @@ class VolumeInfo:
         return {
             "name": self.name,
             "image": self.source,
-            "labels": None if self.labels is None else self.labels.source,
+            "labels": None if self.labels is None else self.labels.summary(),
             "dtype": self.dtype,
             "bounds": self.bounds.to_json(),
             "levels": [level.to_json() for level in self.levels],

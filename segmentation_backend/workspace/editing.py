@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from segmentation_backend import edits
 from segmentation_backend.edits.branch_merge import MergePlan
@@ -20,6 +20,7 @@ from segmentation_backend.labels import (
     LabelView,
     Operation,
     OperationMeta,
+    Outcome,
     merge_base,
 )
 
@@ -43,6 +44,19 @@ class EditContext:
     branch: str = MAIN
     """The branch that is edited."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+Plan: TypeAlias = Callable[[LabelView, OperationMeta], tuple[Delta, OperationMeta]]
+"""What an edit comes to on a version, and what is recorded of it."""
+
+
+class _Ready(NamedTuple):
+    """All that a commit needs to know."""
+
+    version: int
+    delta: Delta
+    meta: OperationMeta
+    outcome: Outcome
 
 
 class Editor:
@@ -111,7 +125,7 @@ class Editor:
     ) -> Operation:
         """Bring what the branch `source` changed into this one, conflicts as they are decided."""
 
-        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
+        def planned(view: LabelView, meta: OperationMeta) -> tuple[Delta, OperationMeta]:
             plan = plan_branch_merge(view, source.at(), choices)
             if plan.delta.is_empty and not plan.conflicts:
                 raise InvalidInputError(
@@ -121,11 +135,10 @@ class Editor:
             record = {"branch": name, "version": plan.merges.version, "applied": plan.applied}
             decided = {str(conflict): choice for conflict, choice in choices.items()}
             provenance = edit.provenance or record | {"choices": decided}
-            meta = replace(meta, merges=plan.merges, provenance=provenance)
-            return self._repository.commit(plan.delta, meta)
+            return plan.delta, replace(meta, merges=plan.merges, provenance=provenance)
 
         intent = {"source": name, "choices": sorted(choices.items())}
-        return self._exactly_once("merge-branch", intent, edit, attempt)
+        return self._exactly_once("merge-branch", intent, edit, planned)
 
     def commit(
         self,
@@ -139,11 +152,7 @@ class Editor:
         When somebody else commits in between, the delta is computed again; a real conflict with
         what the caller saw (`edit.base_version`) is raised.
         """
-
-        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
-            return self._repository.commit(compute(view), meta)
-
-        return self._exactly_once(kind, intent, edit, attempt)
+        return self._exactly_once(kind, intent, edit, lambda view, meta: (compute(view), meta))
 
     def _take_back(
         self,
@@ -152,41 +161,52 @@ class Editor:
         edit: EditContext,
         operation_id: int | None,
     ) -> Operation:
-        def attempt(view: LabelView, meta: OperationMeta) -> Operation:
+        def planned(view: LabelView, meta: OperationMeta) -> tuple[Delta, OperationMeta]:
             target = choose(self._repository, edit.user, operation_id)
             delta = edits.undo(view, target, self._repository.delta(target.operation_id))
-            return self._repository.commit(delta, replace(meta, undoes=target.operation_id))
+            return delta, replace(meta, undoes=target.operation_id)
 
-        return self._exactly_once(kind, {"operation_id": operation_id}, edit, attempt)
+        return self._exactly_once(kind, {"operation_id": operation_id}, edit, planned)
 
     def _exactly_once(
         self,
         kind: str,
         intent: Mapping[str, Any],
         edit: EditContext,
-        attempt: Callable[[LabelView, OperationMeta], Operation],
+        plan: Plan,
     ) -> Operation:
-        digest = _digest(kind, intent, edit.branch)
-        first = self._repository.find_request(edit.request_id, digest)
-        if first is not None:
-            return first
         meta = OperationMeta(
             kind=kind,
             user=edit.user,
             request_id=edit.request_id,
-            request_digest=digest,
+            request_digest=_digest(kind, intent, edit.branch),
             base_version=edit.base_version,
             provenance=edit.provenance or _given(intent),
         )
         for _ in range(ATTEMPTS - 1):
-            view = self._repository.at()
+            ready = self._ready(meta, plan)
             try:
-                return attempt(view, meta)
+                return self._committed(ready)
             except ConflictError as conflict:
-                raced = self._repository.head != view.version
+                raced = isinstance(ready, _Ready) and self._repository.head != ready.version
                 if conflict.kind != ErrorKind.STALE_VERSION or not raced:
                     raise
-        return attempt(self._repository.at(), meta)
+        return self._committed(self._ready(meta, plan))
+
+    def _ready(self, meta: OperationMeta, plan: Plan) -> Operation | _Ready:
+        """Return what was committed for this request already, or else what is to be committed."""
+        with self._repository.reading():
+            first = self._repository.find_request(meta.request_id, meta.request_digest)
+            if first is not None:
+                return first
+            view = self._repository.at()
+            delta, meta = plan(view, meta)
+            return _Ready(view.version, delta, meta, self._repository.outcome(delta))
+
+    def _committed(self, ready: Operation | _Ready) -> Operation:
+        if isinstance(ready, Operation):
+            return ready
+        return self._repository.commit(ready.delta, ready.meta, ready.outcome)
 
 
 def plan_branch_merge(

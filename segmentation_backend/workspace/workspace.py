@@ -24,6 +24,7 @@ from segmentation_backend.labels import (
     ObjectStats,
     Operation,
     PackFolder,
+    PackStore,
     open_packs,
 )
 from segmentation_backend.models.registry import (
@@ -124,6 +125,10 @@ class Workspace(LabelEdits, LabelHistory):
     def check_packs(self) -> None:
         """Raise ResourceError unless the place of the label packs can be reached."""
         open_packs(self._packs, self._cloud).check()
+
+    def packs_of(self, volume: str) -> PackStore:
+        """Return where the packs of a volume are kept."""
+        return open_packs(f"{self._packs}/{volume}", self._cloud)
 
     def sweep_orphans(self) -> int:
         """Delete what crashes left half written and no version names; return how many files."""
@@ -360,7 +365,7 @@ class Workspace(LabelEdits, LabelHistory):
                     self.data_dir / "packs" / name,
                     name,
                     info.label_levels,
-                    packs=open_packs(f"{self._packs}/{name}", self._cloud),
+                    packs=self.packs_of(name),
                     base=base,
                 )
                 opened = self._opened[name] = _Opened(

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from app.jobs import JobStore
 from app.sessions import SessionStore
 from app.shares import ShareStore
-from app.storage import create_tables, instance_id
+from app.storage import instance_id
 from segmentation_backend import edits
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelRepository
@@ -62,8 +62,7 @@ def write_content(data_dir: Path, url: str | None) -> dict:
     """Make a data directory with a bit of everything; return what it reads like."""
     np.savez(data_dir.parent / "cell.npz", em=np.full(SHAPE, 128, np.uint8))
     workspace = Workspace(data_dir, url)
-    create_tables(workspace.engine)
-    for name in ("cell", "second"):
+    for name in ("branched", "cell", "second"):
         source = str(data_dir.parent / "cell.npz")
         workspace.register(name, source, dataset="em", voxel_size=(8.0, 8.0, 8.0))
     fill(workspace, "cell", bars(), "ana")
@@ -79,19 +78,34 @@ def write_content(data_dir: Path, url: str | None) -> dict:
     fill(workspace, "cell", np.roll(bars(), 20, axis=1), "dee")
     workspace.merge("cell", ids=[1, 3], points=None, edit=EditContext("bob"))
     fill(workspace, "second", bars(), "ana")
+    branch_out(workspace)
     ShareStore(workspace.engine).create("cell", 3, {"layers": []}, "ana")
     SessionStore(workspace.engine).create("cell", "bob", {"layers": []}, pinned_version=2)
     JobStore(workspace.engine).submit("segment", "cell", {"volume": "cell"}, "ana", "job-1")
     instance_id(workspace.engine)
-    expected = {name: read_all(workspace, name) for name in ("cell", "second")}
+    expected = {name: read_all(workspace, name) for name in ("branched", "cell", "second")}
     workspace.close()
     return expected
+
+
+def branch_out(workspace: Workspace) -> None:
+    """Edit two branches of a volume apart, merge one into the other, and go on on both."""
+    fill(workspace, "branched", bars(), "ana")
+    workspace.create_branch("branched", "review", "bob")
+    bob = EditContext("bob", branch="review")
+    workspace.merge("branched", ids=[1, 2], points=None, edit=bob)
+    workspace.split("branched", [[(10, 46, 12)], [(10, 46, 86)]], EditContext("ana"))
+    workspace.create_tag("branched", "before", "ana")
+    workspace.merge_branch("branched", "review", EditContext("ana"))
+    workspace.undo("branched", bob)
+    workspace.delete("branched", [2], EditContext("cy"))
 
 
 def read_all(workspace: Workspace, name: str) -> dict:
     """Return every operation, and for every version what it reads like."""
     versions = []
-    for version in range(workspace.head(name) + 1):
+    branches = {branch.name: branch.head for branch in workspace.branches(name)}
+    for version in range(max(branches.values()) + 1):
         view = workspace.at(name, version)
         digest = hashlib.sha256()
         for level in view.levels:
@@ -99,7 +113,13 @@ def read_all(workspace: Workspace, name: str) -> dict:
         objects = [o.to_json() for o in view.objects(sort="root")]
         versions.append({"voxels": digest.hexdigest(), "objects": objects})
     operations = [o.to_json() for o in workspace.operations(name, limit=1000)]
-    return {"operations": operations, "versions": versions}
+    tags = {tag.name: tag.version for tag in workspace.tags(name)}
+    return {
+        "operations": operations,
+        "versions": versions,
+        "branches": branches,
+        "tags": tags,
+    }
 
 
 def packs_in(data_dir: Path) -> dict[str, str]:

@@ -289,8 +289,8 @@ class BaseHistory(RuleBasedStateMachine):
 
 
 BaseHistory.TestCase.settings = settings(
-    max_examples=8,
-    stateful_step_count=14,
+    max_examples=6,
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -162,6 +162,21 @@ DAMAGE: dict[str, tuple[str | Callable[[Editor], None], str, str]] = {
         "object 2",
     ),
     "a root lost": ("DELETE FROM label_members", "members_follow_the_edges", "belongs to 1"),
+    "an object": (
+        "UPDATE label_roots SET voxels = voxels + 1 WHERE root = 1 AND operation_id = 3",
+        "objects_match_their_supervoxels",
+        "Object 1",
+    ),
+    "an object lost": (
+        "DELETE FROM label_roots WHERE root = 3",
+        "objects_match_their_supervoxels",
+        "Object 3",
+    ),
+    "an object that is not one any more": (
+        "DELETE FROM label_roots WHERE root = 2 AND operation_id = 3",
+        "objects_match_their_supervoxels",
+        "no object",
+    ),
     "the head of a branch": (
         "UPDATE label_branches SET head = 3 WHERE name = 'main'",
         "history_hangs_together",
@@ -208,9 +223,9 @@ DAMAGE: dict[str, tuple[str | Callable[[Editor], None], str, str]] = {
         "operation 4",
     ),
     "rows of no operation": (
-        "INSERT INTO label_roots SELECT branch_id, root, 4000 FROM label_roots LIMIT 1",
+        "INSERT INTO label_edges SELECT branch_id, 4000, a, b, added FROM label_edges LIMIT 1",
         "rows_belong_to_operations",
-        "label_roots",
+        "label_edges",
     ),
     "a chunk outside": (
         "UPDATE label_chunks SET z = 40 WHERE operation_id = 1 AND level = 1",
@@ -221,6 +236,11 @@ DAMAGE: dict[str, tuple[str | Callable[[Editor], None], str, str]] = {
         "UPDATE label_tags SET version = 99",
         "tags_name_versions",
         "version 99",
+    ),
+    "a merge of nothing": (
+        "INSERT INTO label_branch_merges VALUES (1, 3, 2, 88, '[]')",
+        "branch_merges_name_versions",
+        "version 88",
     ),
     "ids to be given out again": (
         "UPDATE label_volumes SET next_id = 2",

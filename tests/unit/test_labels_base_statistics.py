@@ -10,12 +10,14 @@ import pytest
 from databases import address_in
 from label_bases import base_of, block_of, reader_of, repository_over
 
-from segmentation_backend.edits import merge
+from segmentation_backend.edits import merge, revert
 from segmentation_backend.edits.delete import delete
 from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError, ResourceError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelRepository, OperationMeta, base_statistics
 from segmentation_backend.labels.base_statistics import BaseStatistics, block_sides
+from segmentation_backend.labels.storage import LabelStorage
+from segmentation_backend.workspace.editing import plan_branch_merge
 
 SHAPE = (64, 128, 640)
 """One block deep, two high, ten wide."""
@@ -223,6 +225,57 @@ def test_what_others_count_between_an_edit_and_its_commit_is_in_the_statistics(
     assert repository.at(version).object(APART).voxels == 125
     list(repository.count_base())
     assert repository.at(version).object(APART).voxels == 125
+    assert repository.at(0).object(APART).voxels == 250
+
+
+def test_what_others_count_while_two_versions_are_compared_changes_nothing(
+    repository: LabelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = repository.at()
+    view.root_at((12, 82, 22))
+    done = commit(repository, delete(view, [APART]), "delete")
+    other = open_again_like(repository)
+    ask = LabelStorage.statistics_of
+
+    def interrupted(self: LabelStorage, *args: object) -> object:
+        answer = ask(self, *args)  # type: ignore[arg-type]
+        if other.counted_share < 1:
+            other.count_base_over(Roi((0, 64, 576), (64, 64, 64)))
+        return answer
+
+    monkeypatch.setattr(LabelStorage, "statistics_of", interrupted)
+    delta = revert(repository.at(), 0)
+    monkeypatch.undo()
+    assert blocks(repository) == 2
+    commit(repository, delta, "revert")
+    list(repository.count_base())
+    assert repository.at().object(APART).voxels == 250
+    assert repository.at(done).object(APART).voxels == 125
+
+
+def test_branches_are_merged_as_they_stand_whatever_is_counted_meanwhile(
+    repository: LabelRepository,
+) -> None:
+    repository.create_branch("other", "ann")
+    other = repository.branch("other")
+    other.at().root_at((12, 82, 22))
+    commit(other, delete(other.at(), [APART]), "delete")
+    for point in ((12, 30, 100), (32, 22, 22)):
+        repository.at().root_at(point)
+    commit(repository, merge(repository.at(), [LONG, SMALL]), "merge")
+    plan = plan_branch_merge(repository.at(), other.at(), {})
+    assert plan.conflicts == ()
+    again = open_again_like(repository)
+    again.at().root_at((12, 82, 602))
+    assert again.at(0).object(APART).voxels == 250
+    meta = OperationMeta("merge-branch", "ann", merges=plan.merges)
+    merged = repository.commit(plan.delta, meta).version
+    for version in (merged, other.head):
+        left = repository.at(version).object(APART)
+        assert (left.voxels, left.bbox) == (125, Roi((10, 80, 600), (5, 5, 5)))
+    list(repository.count_base())
+    assert repository.at(merged).object(APART).voxels == 125
+    assert repository.at(merged).object(SMALL).voxels == 26125
     assert repository.at(0).object(APART).voxels == 250
 
 

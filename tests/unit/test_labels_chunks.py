@@ -57,6 +57,42 @@ def test_a_frame_of_any_compression_level_is_read(level: int) -> None:
     assert np.array_equal(decode(encode(chunk).data[:6] + frame).block, chunk.block)
 
 
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1024, 1025, 65_535, 65_536, 65_537, 262_144])
+def test_any_number_of_ids_survives_encoding(count: int) -> None:
+    rng = np.random.default_rng(count)
+    ids = np.unique(rng.integers(1, 2**64 - 1, 2 * count + 10, dtype=np.uint64))[:count]
+    block = np.concatenate([ids, rng.choice(ids, 64**3 - count)])
+    chunk = trim(rng.permutation(block).reshape(64, 64, 64), (0, 0, 0))
+    again = decode(encode(chunk).data)
+    assert np.array_equal(again.block, chunk.block)
+    assert again.ids is None or np.array_equal(again.ids, ids)
+    assert (again.ids is None) == (count > 65_536)
+
+
+def test_known_ids_leave_out_background() -> None:
+    block = random_block(7)
+    again = decode(encode(trim(block, (0, 0, 0))).data)
+    assert again.ids is not None
+    assert np.array_equal(again.ids, distinct_ids(block))
+
+
+def test_a_large_object_takes_few_bytes() -> None:
+    block = np.full((64, 64, 64), 77, dtype=np.uint64)
+    block[:5], block[40:, :, 50:] = 0, 12
+    assert len(encode(trim(block, (0, 0, 0))).data) < 2000
+
+
+def test_a_number_without_an_id_is_refused() -> None:
+    data = encode(trim(np.full((2, 2, 2), 5, np.uint64), (0, 0, 0))).data
+    frame = zstandard.compress(np.array([5], np.uint64).tobytes() + bytes([0] * 7 + [1]))
+    for wrong in (frame, zstandard.compress(bytes(9)), zstandard.compress(bytes(2**20))):
+        with pytest.raises(FormatError) as caught:
+            decode(data[:7] + wrong)
+        assert caught.value.kind == ErrorKind.CORRUPT_CHUNK
+    with pytest.raises(FormatError, match="does not know"):
+        decode(data[:6] + bytes([4]) + data[7:])
+
+
 def test_a_chunk_without_labels_is_the_empty_chunk() -> None:
     chunk = trim(np.zeros((3, 4, 5), dtype=np.uint64), (1, 2, 3))
     assert chunk is EMPTY_CHUNK

@@ -60,7 +60,7 @@ def fill_postgresql(url: str, script: str) -> None:
         connection.execute(script)
 
 
-@pytest.fixture(params=["released-0001"])
+@pytest.fixture(params=["released-0001", "released-0002"])
 def release(request: pytest.FixtureRequest) -> Path:
     return RELEASES / str(request.param)
 
@@ -118,8 +118,11 @@ def check_reads_the_same(data_dir: Path, expected: dict[str, Any]) -> None:
             for o, before in zip(operations, known["operations"], strict=True)
         ]
         assert old == known["operations"]
-        assert [o["parent"] for o in operations] == [o["version"] - 1 for o in operations]
-        assert workspace.head(name) == len(known["versions"]) - 1
+        if "branches" not in known:  # as every release before there were any
+            assert [o["parent"] for o in operations] == [o["version"] - 1 for o in operations]
+            known |= {"branches": {"main": len(known["versions"]) - 1}, "tags": {}}
+        assert {b.name: b.head for b in workspace.branches(name)} == known["branches"]
+        assert {t.name: t.version for t in workspace.tags(name)} == known["tags"]
         for version, before in enumerate(known["versions"]):
             assert digest(workspace, name, version) == before["voxels"]
             objects = workspace.at(name, version).objects(sort="root")
@@ -159,7 +162,7 @@ def test_what_a_release_did_can_still_be_undone_and_redone(
     workspace.close()
 
 
-def test_the_rest_of_a_release_is_kept(data_dir: Path) -> None:
+def test_the_rest_of_a_release_is_kept(data_dir: Path, expected: dict[str, Any]) -> None:
     engine = open_database(address(data_dir))
     with engine.connect() as connection:
         for table in ("web_shares", "web_sessions", "web_jobs", "web_instance"):
@@ -167,7 +170,9 @@ def test_the_rest_of_a_release_is_kept(data_dir: Path) -> None:
         branches = connection.execute(
             sa.text("SELECT name, fork_version, head, time FROM label_branches ORDER BY volume_id")
         ).all()
-    assert [row[:2] for row in branches] == [("main", 0), ("main", 0)]
+    mains = [row for row in branches if row.name == "main"]
+    assert len(mains) == len(expected)
+    assert all(row.fork_version == 0 for row in mains)
     assert all(row.head > 0 and row.time.startswith("20") for row in branches)
     engine.dispose()
 
@@ -221,10 +226,8 @@ def test_new_tables_are_those_declared(kind: str, tmp_path: Path) -> None:
     check_tables_are_as_declared(open_database(place), kind, tmp_path)
 
 
-def test_a_database_with_some_tables_of_the_release_is_completed(
-    release: Path, tmp_path: Path
-) -> None:
-    script = (release / "sqlite.sql").read_text()
+def test_a_database_with_some_tables_of_the_first_release_is_completed(tmp_path: Path) -> None:
+    script = (RELEASES / "released-0001" / "sqlite.sql").read_text()
     start = script.index("CREATE TABLE volumes")
     fill_sqlite(tmp_path, script[start : script.index(";", start) + 1])
     check_tables_are_as_declared(open_database(tmp_path / "mitoglance.sqlite"), "sqlite", tmp_path)
@@ -274,26 +277,37 @@ def open_and_die(data_dir: Path, statement: int) -> None:
     (data_dir / "statements").write_text(str(count))
 
 
+def columns_in(data_dir: Path, kind: str) -> dict[str, list[str]]:
+    place = address(data_dir)
+    engine = connect(f"sqlite:///{place}" if kind == "sqlite" else str(place))
+    inspector = sa.inspect(engine)
+    found = {t: [c["name"] for c in inspector.get_columns(t)] for t in inspector.get_table_names()}
+    engine.dispose()
+    return found
+
+
 @pytest.mark.crash
 def test_a_kill_at_any_moment_leaves_the_old_tables_or_the_new(
-    data_dir: Path, kind: str, expected: dict[str, Any], processes: ForkServerContext
+    data_dir: Path,
+    release: Path,
+    kind: str,
+    expected: dict[str, Any],
+    processes: ForkServerContext,
 ) -> None:
     before = dump(data_dir / "mitoglance.sqlite") if kind == "sqlite" else None
-    for statement in (3, 9, 20, 33, 45, 60):
+    columns = columns_in(data_dir, kind)
+    moments = {"released-0001": (3, 9, 20, 33, 45, 60), "released-0002": (3, 5, 7, 9, 11, 13)}
+    for statement in moments[release.name]:
         process = processes.Process(target=open_and_die, args=(data_dir, statement))
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
-        engine = connect(f"sqlite:///{address(data_dir)}" if before else str(address(data_dir)))
-        with engine.connect() as connection:
-            columns = {c["name"] for c in sa.inspect(connection).get_columns("label_operations")}
-            assert "undone_by" in columns
-            assert "branch_id" not in columns
-        engine.dispose()
+        assert columns_in(data_dir, kind) == columns
         if before is not None:
             assert dump(data_dir / "mitoglance.sqlite") == before
     open_and_die(data_dir, -1)
-    assert int((data_dir / "statements").read_text()) > 60
+    assert int((data_dir / "statements").read_text()) > moments[release.name][-1]
+    assert columns_in(data_dir, kind) != columns
     check_reads_the_same(data_dir, expected)
 
 

@@ -92,7 +92,7 @@ def test_labels_from_the_same_corner_lie_on_the_image(
     assert info.label_levels[0].shape == shape
     assert info.levels[0].shape == IMAGE
     assert workspace.volume("cell") == info
-    assert info.to_json()["labels"] == labels
+    assert info.to_json()["labels"] == {"source": labels, "dtype": "uint16"}
     assert workspace.at("cell").root_at((5, 10, 10)) == 1
 
 

@@ -44,8 +44,8 @@ def api(client: FlaskClient, tmp_path: Path) -> Api:
     api = Api(client)
     sources = {"image": str(tmp_path / "em.zarr"), "labels": str(tmp_path / "labels.zarr")}
     registered = api.post("/api/v1/volumes", {"name": "cell", **sources}, 201)
-    assert registered["labels"] == sources["labels"]
-    assert registered["counted"] == 0
+    expected = {"source": sources["labels"], "dtype": "uint64", "counted": 0}
+    assert registered["labels"] == expected
     return api
 
 
@@ -92,7 +92,7 @@ def test_a_list_of_objects_says_whether_it_is_complete(api: Api, tmp_path: Path)
     after = api.get(f"{V}/objects")
     assert after["complete"] is True
     assert {o["id"]: o["voxels"] for o in after["objects"]} == {"3": 7000, "4": 8000, "5": 2250}
-    assert api.get(V)["counted"] == 1
+    assert api.get(V)["labels"]["counted"] == 1
 
 
 def test_an_object_is_found_by_its_id(api: Api) -> None:
