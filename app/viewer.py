@@ -102,7 +102,7 @@ def show_version(state: dict[str, Any], volume: str, version: int | None) -> dic
     """
     # The client may rewrite a URL (`precomputed://X` as `X/|neuroglancer-precomputed:`), so only
     # the part that is ours is looked for.
-    ours = re.compile(re.escape(f"{ORIGIN}/labels/{volume}") + r"(@\d+)?(?=[/|\"]|$)")
+    ours = re.compile(re.escape(f"{ORIGIN}/labels/{volume}") + r"(@[^/|\"]+)?(?=[/|\"]|$)")
     wanted = label_source(volume, version).removeprefix("precomputed://")
     document: dict[str, Any] = json.loads(json.dumps(state))
     layers = document.get("layers")

@@ -104,7 +104,16 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
 
 
 @blueprint.get("/<name>/objects/<root>")
-@takes(query=(Field("version", "integer", "The version to look at; the newest without it."),))
+@takes(
+    query=(
+        Field("version", "integer", "The version to look at; the newest without it."),
+        Field(
+            "point",
+            "coordinate",
+            "Where it was seen: z,y,x. Over base labels, counting starts there.",
+        ),
+    )
+)
 def one_object(name: str, root: str, query: Values) -> ResponseReturnValue:
     """Describe one object of a version."""
     if not (root.isascii() and root.isdecimal() and len(root) <= 20 and int(root) < 2**64):
@@ -113,7 +122,7 @@ def one_object(name: str, root: str, query: Values) -> ResponseReturnValue:
             ErrorKind.INVALID_ID,
         )
     version = _version_of(name, query["version"])
-    stats = services().workspace.object(name, int(root), version)
+    stats = services().workspace.object(name, int(root), version, query["point"])
     described = {**stats.to_json(), **_physical(name, stats.voxels)}
     return jsonify(ok=True, version=version, object=described)
 

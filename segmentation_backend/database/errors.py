@@ -21,6 +21,10 @@ _READ_ONLY = (
     "The database cannot be written to ({message}); nothing was changed. Check that its disk is "
     "mounted for writing and that this user may write to the file and its folder."
 )
+_FORBIDDEN = (
+    "The database does not let this user do what is needed ({message}); nothing was changed. Give "
+    "the user of database_url the right to read and write all tables, or to make them."
+)
 _DISK = (
     "The disk that holds the database failed ({message}). Look at that disk; an edit that was "
     "under way can be asked for again with the same request id, and is done once."
@@ -54,6 +58,7 @@ _SQLITE: dict[str, tuple[str, ErrorKind]] = {
 
 _POSTGRESQL: dict[str, tuple[str, ErrorKind]] = {
     "53100": (_FULL, ErrorKind.DISK_FULL),
+    "42501": (_FORBIDDEN, ErrorKind.SOURCE_UNAVAILABLE),
     "25006": (_READ_ONLY, ErrorKind.SOURCE_UNAVAILABLE),
     "58030": (_DISK, ErrorKind.SOURCE_UNAVAILABLE),
     "40": (_BUSY, ErrorKind.SOURCE_UNAVAILABLE),
@@ -77,7 +82,9 @@ def translated() -> Iterator[None]:
             ErrorKind.SOURCE_UNAVAILABLE,
         ) from err
     except exc.DatabaseError as err:
-        if isinstance(err, _OURS) or getattr(err.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
+        forbidden = getattr(err.orig, "sqlstate", None) == "42501"
+        ours = isinstance(err, _OURS) and not forbidden
+        if ours or getattr(err.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
             raise
         raise _meaning(err) from err
 

@@ -19,6 +19,7 @@ from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 from segmentation_backend.labels import history, index
 from segmentation_backend.labels.branches import is_there
 from segmentation_backend.labels.delta import Delta
+from segmentation_backend.labels.names import time_text
 from segmentation_backend.labels.operations import Operation, OperationMeta
 from segmentation_backend.labels.outcome import Outcome, outcome
 from segmentation_backend.labels.packs import Hook
@@ -91,7 +92,8 @@ def commit_delta(
         rebased = _on_head(connection, storage, rebased, meta, head.version)
         if rebased is not stored:
             expected = outcome(storage, rebased)
-        operation = _operation(rebased, expected, meta, head, clock())
+        time = _time_after(connection, storage.volume_id, head.newest, clock())
+        operation = _operation(rebased, expected, meta, head, time)
         history.insert_operation(connection, storage.volume_id, operation, rebased, expected, meta)
         storage.mark(connection, operation.operation_id, rebased)
         _record_merge(connection, storage.volume_id, operation.operation_id, meta)
@@ -127,6 +129,20 @@ def _lock_head(connection: sa.Connection, volume_id: int, branch_id: int) -> _He
     lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
     newest, version, deleted, name = next(run(connection, _LOCK + lock, (volume_id, branch_id)))
     return _Head(branch_id, version, newest, name, deleted)
+
+
+_TIME = "SELECT time FROM label_operations WHERE volume_id = ? AND operation_id = ?"
+
+
+def _time_after(connection: sa.Connection, volume_id: int, operation_id: int, now: datetime) -> str:
+    """Return the time, or that of the newest operation when the clocks of two hosts disagree.
+
+    So that "the newest version at a time" means the same whoever asks, and for ever.
+    """
+    text = time_text(now)
+    for (last,) in run(connection, _TIME, (volume_id, operation_id)):
+        return max(text, str(last))
+    return text
 
 
 def _advance_head(connection: sa.Connection, volume_id: int, operation: Operation) -> None:
@@ -220,13 +236,13 @@ def _check_undo(
 
 
 def _operation(
-    delta: Delta, outcome: Outcome, meta: OperationMeta, head: _Head, now: datetime
+    delta: Delta, outcome: Outcome, meta: OperationMeta, head: _Head, time: str
 ) -> Operation:
     return Operation(
         operation_id=head.newest + 1,
         kind=meta.kind,
         user=meta.user,
-        time=now.isoformat(timespec="milliseconds"),
+        time=time,
         bbox=outcome.bbox,
         lineage=outcome.lineage,
         wrote_voxels=bool(delta.chunks),

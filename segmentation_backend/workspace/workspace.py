@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Roi, VoxelSize
+from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import (
     MAIN,
@@ -239,9 +239,17 @@ class Workspace(LabelEdits, LabelHistory):
             self.repository(volume).count_base_over(roi)
         return self.at(volume, version).objects(roi=roi, sort=sort, limit=limit)
 
-    def object(self, volume: str, root: int, version: int | None = None) -> ObjectStats:
-        """Return the box, size and centroid of one object."""
-        return self.at(volume, version).object(check_id(root))
+    def object(
+        self, volume: str, root: int, version: int | None = None, point: Coordinate | None = None
+    ) -> ObjectStats:
+        """Return the box, size and centroid of one object.
+
+        `point` (z, y, x) says where it was seen: over base labels, it is counted from there.
+        """
+        view = self.at(volume, version)
+        if point is not None:
+            view.root_at(point)
+        return view.object(check_id(root))
 
     # Previews
 

@@ -102,6 +102,12 @@ export class Api {
     return this.edit("/merge", { ids, base_version });
   }
 
+  /** @param {string} id @param {Zyx} point a voxel of the object */
+  locate(id, point) {
+    const voxel = point.map(Math.floor).join(",");
+    return this.request("GET", `${this.volume}/objects/${id}?point=${voxel}`);
+  }
+
   /** @param {Zyx[]} sources @param {Zyx[]} sinks @param {number} base_version */
   split(sources, sinks, base_version) {
     return this.edit("/split", { sources, sinks, base_version });

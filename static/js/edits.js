@@ -6,8 +6,9 @@
  * @param {import("./types.js").Store} store
  * @param {import("./live.js").Live} live
  * @param {import("./types.js").Notify} notify
+ * @param {{told: () => Promise<unknown>}} places what edits wait for
  */
-export function makeEdits(store, live, notify) {
+export function makeEdits(store, live, notify, places) {
   /** @type {Promise<void>} edits happen one after another, in the order they were asked for */
   let queue = Promise.resolve();
 
@@ -18,7 +19,7 @@ export function makeEdits(store, live, notify) {
         notify("This version is read-only. Choose “Edit from here” first.", { key: "read-only" });
         return queue;
       }
-      queue = queue.then(work).then(() => {}, (error) => {
+      queue = queue.then(places.told).then(work).then(() => {}, (error) => {
         notify(error instanceof Error ? error.message : String(error), { error: true });
         void live.catchUp().catch(() => {});
       });

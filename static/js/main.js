@@ -5,6 +5,7 @@ import { connectBridge } from "./bridge.js";
 import { makeEdits } from "./edits.js";
 import { listenForKeys } from "./keys.js";
 import { Live } from "./live.js";
+import { followPlaces } from "./places.js";
 import { mountEdit } from "./panels/edit.js";
 import { mountHeader } from "./panels/header.js";
 import { mountHelp } from "./panels/help.js";
@@ -76,7 +77,8 @@ async function start() {
   const bridge = await connectBridge(session.label_layer);
   const live = new Live(api, bridge, store);
   const notify = mountToasts(required("neuroglancer-container").parentElement ?? document.body);
-  const edits = makeEdits(store, live, notify);
+  const places = followPlaces(api, bridge, store);
+  const edits = makeEdits(store, live, notify, places);
   const context = { api, bridge, live, store, notify, keymap, edits };
 
   const help = mountHelp(keymap);

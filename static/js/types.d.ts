@@ -41,6 +41,8 @@ export interface Session {
   label_layer: string;
   voxel_size: Zyx;
   bounds: Roi;
+  /** Whether the labels stand on published ones, which are counted where somebody points. */
+  has_base: boolean;
   models: ModelInfo[];
   limits: { max_voxels: number };
   voxel_size_is_assumed?: boolean;
@@ -106,6 +108,8 @@ export interface SplitPreview {
   root: Id;
   version: number;
   voxels: number[];
+  /** Whether the parts were measured voxel by voxel. */
+  exact: boolean;
 }
 
 export interface Share {

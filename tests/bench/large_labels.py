@@ -176,7 +176,11 @@ def _import_row(cubes: Cubes, chunk: int) -> tuple[Any, ...]:
 
 def make_by_commits(cubes: Cubes, folder: Path) -> LabelRepository:
     """Return the same store, made by real edits."""
-    repository = cubes.open(folder)
+    return make_by_commits_into(cubes.open(folder), cubes)
+
+
+def make_by_commits_into(repository: LabelRepository, cubes: Cubes) -> LabelRepository:
+    """Return an empty store after real edits of the same kind."""
     for chunk in range(cubes.chunks):
         first = repository.reserve_ids(PER_CHUNK)
         labels = cubes.labels(chunk)

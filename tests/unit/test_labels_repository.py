@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -322,3 +323,22 @@ def test_negative_counts_are_refused(repository: LabelRepository) -> None:
     ):
         with pytest.raises(SegmentationError):
             call()
+
+
+def test_times_never_run_backwards_whatever_the_clocks_of_hosts_say(
+    repository: LabelRepository, tmp_path: Path
+) -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    clocks = iter([noon, noon - timedelta(minutes=5), noon + timedelta(minutes=1)])
+    told = LabelRepository(
+        repository._engine, tmp_path / "packs", "other", repository.levels, clock=lambda: noon
+    )
+    told._clock = lambda: next(clocks)
+    for _ in range(3):
+        told.commit(Delta(told.head, None), OperationMeta("merge", "ann"))
+    times = [operation.time for operation in reversed(told.operations())]
+    assert times == sorted(times)
+    assert times[0] == times[1] < times[2]
+    assert told.version_at(noon - timedelta(seconds=1)) == 0
+    assert told.version_at(noon) == 2
+    assert told.version_at(noon + timedelta(hours=1)) == 3

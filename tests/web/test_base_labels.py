@@ -131,3 +131,9 @@ def test_labels_that_changed_are_refused(api: Api, tmp_path: Path) -> None:
     answer = api.client.get(f"{V}/cutout?offset=0,0,0&shape=2,2,2")
     message = expect_error(answer, 500, "base-changed")
     assert "another name" in message
+
+
+def test_an_object_that_nobody_counted_is_described_where_it_was_seen(api: Api) -> None:
+    found = api.get(f"{V}/objects/4?point=5,10,60")["object"]
+    assert (found["id"], found["voxels"]) == ("4", 8000)
+    assert api.post(f"{V}/delete", {"ids": ["4"]})["removed_roots"] == ["4"]

@@ -162,7 +162,8 @@ export function mountEdit(root, context) {
     }
     const { preview } = draft;
     const total = preview?.voxels.reduce((a, b) => a + b, 0) ?? 0;
-    if (preview) verdict.textContent = preview.voxels.map((count, i) => `${"AB"[i]}: ${share(count, total)}`).join(" · ");
+    const about = preview?.exact ? "" : "about ";
+    if (preview) verdict.textContent = preview.voxels.map((count, i) => `${"AB"[i]}: ${about}${share(count, total)}`).join(" · ");
     else verdict.textContent = draft.isReady ? "Ready: look at the preview first." : "Put a point on each of the two parts.";
     const label = goButton.querySelector(".button-label");
     if (label) label.textContent = preview ? "Split" : "Preview";
