@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.metrics.overlaps import Overlaps, count_overlaps
 
-__all__ = ["Scores", "evaluate", "foreground_iou", "instance_f1"]
+__all__ = ["Matches", "Scores", "evaluate", "foreground_iou", "instance_f1", "match", "score"]
+
+Integers: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +43,54 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tally:
-    """What is counted in one section, or in a whole volume."""
+class Matches:
+    """Which objects are each other's at one threshold, and how many there are to find."""
 
-    overlaps: tuple[float, ...]
-    """IoU of each matched pair."""
-    predicted: int
-    true: int
+    predicted: Integers
+    """Number of each matched predicted object, as in the overlaps."""
+    true: Integers
+    """Number of its true object."""
+    iou: NDArray[np.float64]
+    """Intersection over union of each matched pair."""
+    predicted_count: int
+    """Predicted objects that are judged."""
+    true_count: int
+    """True objects with a voxel that counts."""
+
+    @property
+    def f1(self) -> float:
+        """TP / (TP + (FP + FN) / 2); 1 where there are no objects at all."""
+        objects = self.predicted_count + self.true_count
+        return 2 * len(self.iou) / objects if objects else 1.0
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); 1 where nothing is predicted."""
+        return len(self.iou) / self.predicted_count if self.predicted_count else 1.0
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN); 1 where nothing is to be found."""
+        return len(self.iou) / self.true_count if self.true_count else 1.0
+
+    @property
+    def average_precision(self) -> float:
+        """TP / (TP + FP + FN); 1 where there are no objects at all."""
+        either = self.predicted_count + self.true_count - len(self.iou)
+        return len(self.iou) / either if either else 1.0
+
+    @property
+    def panoptic_quality(self) -> float:
+        """F1 times the mean IoU of the matched pairs (Kirillov et al., CVPR 2019)."""
+        objects = self.predicted_count + self.true_count
+        return 2 * float(self.iou.sum()) / objects if objects else 1.0
 
 
 def foreground_iou(
     pred: NDArray[Any], truth: NDArray[Any], ignore: NDArray[Any] | None = None
 ) -> float:
     """Return the intersection over union of everything not 0, outside of `ignore`."""
-    _check_shapes(pred, truth, ignore)
-    known = np.ones(truth.shape, bool) if ignore is None else ignore == 0
-    both = int(np.count_nonzero((pred != 0) & (truth != 0) & known))
-    either = int(np.count_nonzero(((pred != 0) | (truth != 0)) & known))
-    return both / either if either else 1.0
+    return _foreground_iou(count_overlaps(pred, truth, ignore))
 
 
 def instance_f1(
@@ -85,81 +117,57 @@ def evaluate(
     `min_area` voxels (tangential tips, smaller than a hand label is exact); a predicted object
     that lies by half or more in such voxels is left out. InvalidInputError where shapes differ.
     """
-    _check_shapes(pred, truth, ignore)
-    known = np.ones(truth.shape, bool) if ignore is None else ignore == 0
-    if per_slice:
-        sections = [
-            (_profiles(p), _profiles(t), k) for p, t, k in zip(pred, truth, known, strict=True)
-        ]
-    else:
-        sections = [(_compact(pred), _compact(truth), known)]
-    tallies = [_tally(p, t, k & ~_tiny(t, min_area), iou) for p, t, k in sections]
-    overlaps = [value for tally in tallies for value in tally.overlaps]
-    found, predicted = len(overlaps), sum(t.predicted for t in tallies)
-    true = sum(t.true for t in tallies)
+    overlaps = count_overlaps(pred, truth, ignore, per_slice=per_slice)
+    return score(overlaps, per_slice=per_slice, iou=iou, min_area=min_area)
+
+
+def score(overlaps: Overlaps, *, per_slice: bool, iou: float = 0.5, min_area: int = 0) -> Scores:
+    """Return the scores that `evaluate` gives, of overlaps that have been counted."""
+    matches = match(overlaps.without_small(min_area), iou)
+    found = len(matches.iou)
     return Scores(
-        foreground_iou=foreground_iou(pred, truth, ignore),
-        f1=2 * found / (predicted + true) if predicted + true else 1.0,
-        precision=found / predicted if predicted else 1.0,
-        recall=found / true if true else 1.0,
-        mean_iou=float(np.mean(overlaps)) if overlaps else 0.0,
+        foreground_iou=_foreground_iou(overlaps),
+        f1=matches.f1,
+        precision=matches.precision,
+        recall=matches.recall,
+        mean_iou=float(np.mean(matches.iou)) if found else 0.0,
         true_positives=found,
-        false_positives=predicted - found,
-        false_negatives=true - found,
+        false_positives=matches.predicted_count - found,
+        false_negatives=matches.true_count - found,
         iou_threshold=iou,
         is_per_slice=per_slice,
     )
 
 
-def _check_shapes(pred: NDArray[Any], truth: NDArray[Any], ignore: NDArray[Any] | None) -> None:
-    shapes = {pred.shape, truth.shape, truth.shape if ignore is None else ignore.shape}
-    if len(shapes) > 1 or truth.ndim != 3:
+def match(overlaps: Overlaps, iou: float) -> Matches:
+    """Return as many pairs of objects as possible whose IoU is at least `iou` (above 0, up to 1).
+
+    From one half on the pairs are the only possible ones, but for exact halves.
+    """
+    if not 0 < iou <= 1:
         raise InvalidInputError(
-            f"Prediction {pred.shape}, truth {truth.shape} and what is to be ignored must have the "
-            "same three sides (z, y, x); cut them to the same box.",
+            f"An object cannot count as found from an IoU of {iou}; choose a number above 0, up "
+            "to 1, such as 0.5.",
             ErrorKind.INVALID_PARAMETER,
         )
+    predicted_sizes, true_sizes = overlaps.predicted_sizes, overlaps.true_sizes
+    judged = overlaps.is_judged
+    i, j, shared = overlaps.predicted, overlaps.true, overlaps.shared
+    kept = np.flatnonzero(judged[i] & (j > 0) & (shared > 0))
+    i, j, shared = i[kept], j[kept], shared[kept]
+    overlap = shared / (predicted_sizes[i] + true_sizes[j] - shared)
+    close = overlap >= iou
+    i, j, overlap = i[close], j[close], overlap[close]
+    shape = (len(predicted_sizes), len(true_sizes))
+    graph = csr_array((np.ones(len(i), np.int8), (i, j)), shape=shape)
+    partner = maximum_bipartite_matching(graph, perm_type="column")
+    chosen = partner[i] == j
+    return Matches(
+        i[chosen], j[chosen], overlap[chosen], int(judged.sum()), int((true_sizes[1:] > 0).sum())
+    )
 
 
-def _compact(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the labels renumbered 1..n, 0 kept."""
-    values, index = np.unique(labels, return_inverse=True)
-    shift = 0 if len(values) and values[0] == 0 else 1
-    return (index.reshape(labels.shape) + shift).astype(np.int64)
-
-
-def _profiles(labels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the connected profiles of a section, numbered 1..n."""
-    pieces = cc3d.connected_components(_compact(labels).astype(np.uint32), connectivity=8)
-    return np.asarray(pieces, dtype=np.int64)
-
-
-def _tiny(truth: NDArray[np.int64], min_area: int) -> NDArray[np.bool_]:
-    """Return where objects below an area are."""
-    area = np.bincount(truth.ravel())
-    small = area < min_area
-    small[0] = False
-    tiny: NDArray[np.bool_] = small[truth]
-    return tiny
-
-
-def _tally(
-    pred: NDArray[np.int64], truth: NDArray[np.int64], known: NDArray[np.bool_], iou: float
-) -> _Tally:
-    p, t = pred[known], truth[known]
-    rows, columns = int(pred.max(initial=0)) + 1, int(truth.max(initial=0)) + 1
-    whole = np.bincount(pred.ravel(), minlength=rows)
-    area_p, area_t = np.bincount(p, minlength=rows), np.bincount(t, minlength=columns)
-    # An object that is mostly in unknown territory can be neither right nor wrong.
-    judged = (whole > 0) & (2 * area_p > whole)
-    judged[0] = False
-    pairs, shared = np.unique(p * columns + t, return_counts=True)
-    i, j = pairs // columns, pairs % columns
-    overlap = shared / (area_p[i] + area_t[j] - shared)
-    keep = judged[i] & (j > 0) & (overlap >= iou)
-    table = csr_array((overlap[keep], (i[keep], j[keep])), shape=(rows, columns))
-    partner = maximum_bipartite_matching(table, perm_type="column")
-    matched = np.flatnonzero(partner >= 0)
-    values = {(a, b): float(v) for a, b, v in zip(i[keep], j[keep], overlap[keep], strict=True)}
-    overlaps = tuple(values[(a, partner[a])] for a in matched)
-    return _Tally(overlaps, int(judged.sum()), int((area_t[1:] > 0).sum()))
+def _foreground_iou(overlaps: Overlaps) -> float:
+    both = int(overlaps.shared[(overlaps.predicted > 0) & (overlaps.true > 0)].sum())
+    either = int(overlaps.shared[(overlaps.predicted > 0) | (overlaps.true > 0)].sum())
+    return both / either if either else 1.0
