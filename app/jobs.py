@@ -45,6 +45,7 @@ _jobs = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("request_id", sa.Text),
     sa.Column("dispatcher", sa.Text),
+    sa.Column("result", sa.Text),
     sa.UniqueConstraint("volume", "request_id"),
 )
 
@@ -82,6 +83,8 @@ class Job:
     request_id: str | None
     dispatcher: str | None
     """Who claimed it, while running."""
+    result: str | None
+    """What it found, as JSON text, where it does not change the labels."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the HTTP interface shows it."""
@@ -91,6 +94,7 @@ class Job:
             "updated": self.updated,
             "operation_id": self.operation_id,
             "error": None if self.error is None else json.loads(self.error),
+            "result": None if self.result is None else json.loads(self.result),
         }
 
 

@@ -76,12 +76,12 @@ def visible_roi(
         begin, end = _extent(panels[active].corners())
         begin[axis] = panels[active].centre[axis]
         end[axis] = floor(begin[axis]) + 1
-    elif mode == "box":
+    elif mode in ("box", "orthoplane"):
         begin, end = _extent([corner for panel in panels for corner in panel.corners()])
         if len({panel.normal_axis(voxel_size) for panel in panels}) == 1:
             _add_depth(begin, end, panels[active].centre[axis], axis, voxel_size)
     else:
-        raise _invalid(f"mode must be slice or box, not {mode[:64]!r}.")
+        raise _invalid(f"mode must be slice, box or orthoplane, not {mode[:64]!r}.")
     seen = _voxels_within(begin, end)
     clipped = seen.intersect(bounds)
     if clipped.is_empty:

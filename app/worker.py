@@ -55,11 +55,7 @@ def _workspace(database_url: str | None, data_dir: str, packs: str | None) -> Wo
 def _run(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:
     """Return what the job's row becomes."""
     try:
-        operation = workspace.segment(
-            SegmentationPlan.from_json(json.loads(job.plan)),
-            EditContext(job.user, request_id=f"job:{job.job_id}"),
-            _Reporter(jobs, job),
-        )
+        return {"state": "done", "progress": 1.0, **_segmented(workspace, jobs, job)}
     except _Cancelled:
         return {"state": "cancelled", "message": "Cancelled; nothing was changed"}
     except SegmentationError as err:
@@ -70,12 +66,18 @@ def _run(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:
             ErrorKind.INTERNAL,
             f"The job failed unexpectedly; the server's log has the details under {job.job_id}.",
         )
-    return {
-        "state": "done",
-        "progress": 1.0,
-        "message": "Done",
-        "operation_id": operation.operation_id,
-    }
+
+
+def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:
+    """Return what is to be said of a job that was done."""
+    plan = SegmentationPlan.from_json(json.loads(job.plan))
+    reporter = _Reporter(jobs, job)
+    if plan.is_rehearsal:
+        change = workspace.rehearse(plan, progress=reporter)
+        return {"message": str(change), "result": json.dumps(change.to_json())}
+    edit = EditContext(job.user, request_id=f"job:{job.job_id}")
+    operation = workspace.segment(plan, edit, reporter)
+    return {"message": "Done", "operation_id": operation.operation_id}
 
 
 def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:

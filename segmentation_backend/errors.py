@@ -68,6 +68,7 @@ class ErrorKind(StrEnum):
     DISK_FULL = "disk-full"
     MODEL_UNAVAILABLE = "model-unavailable"
     WORKERS_UNAVAILABLE = "workers-unavailable"
+    OUT_OF_MEMORY = "out-of-memory"
 
     UNSUPPORTED_FORMAT = "unsupported-format"
     UNSUPPORTED_DTYPE = "unsupported-dtype"
@@ -78,6 +79,7 @@ class ErrorKind(StrEnum):
     BASE_CHANGED = "base-changed"
     CORRUPT_DATABASE = "corrupt-database"
     CORRUPT_BACKUP = "corrupt-backup"
+    MODEL_OUTPUT_INVALID = "model-output-invalid"
 
     INTERNAL = "internal"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, jsonify, request
@@ -15,14 +16,20 @@ from app.services import services
 from app.visible_roi import parse_view, visible_roi
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
-from segmentation_backend.workspace import SegmentationPlan
+from segmentation_backend.workspace import GreyRange, SegmentationPlan
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("segment", __name__, url_prefix="/api/v1")
 
-_MODE_OF_VIEW = {"slice": "slice", "box": "stack"}
+_MODE_OF_VIEW = {"slice": "slice", "box": "stack", "orthoplane": "orthoplane"}
 """What a page calls it, and what the network does."""
+
+_READ_AS = (
+    Field("model", "text", "The model; the default one without it."),
+    Field("level", "integer", "The image level to read; the one nearest voxel_size_nm without it."),
+    Field("voxel_size_nm", "number", "The voxel size to read; the model's own without it."),
+)
 
 _VIEW = Field(
     "view",
@@ -34,9 +41,9 @@ _VIEW = Field(
 @blueprint.post("/volumes/<name>/region")
 @takes(
     body=(
-        Field("mode", "text", "slice or box.", required=True),
+        Field("mode", "text", "slice, box or orthoplane.", required=True),
         Field(_VIEW.name, _VIEW.kind, _VIEW.help, required=True),
-        Field("model", "text", "The model; the default one without it."),
+        *_READ_AS,
     )
 )
 def region(name: str, body: Values) -> ResponseReturnValue:
@@ -48,6 +55,8 @@ def region(name: str, body: Values) -> ResponseReturnValue:
         mode=_MODE_OF_VIEW[body["mode"]],
         plane=plane,
         model=body["model"],
+        level=body["level"],
+        voxel_size_nm=body["voxel_size_nm"],
         enforce_budget=False,
     )
     return jsonify(ok=True, region=_region(plan))
@@ -58,12 +67,19 @@ def region(name: str, body: Values) -> ResponseReturnValue:
     body=(
         Field("roi", "roi", "The region, in level-0 voxels; or name a view."),
         _VIEW,
-        Field("mode", "text", "slice or stack with a roi; slice or box with a view."),
+        Field("mode", "text", "slice, stack or orthoplane; with a view, box means stack."),
         Field("plane", "text", "xy (without it), xz or yz; a view has its own."),
-        Field("level", "integer", "The image level to read; the model's best without it."),
-        Field("model", "text", "The model; the default one without it."),
-        Field("parameters", "object", "Inference parameters that differ from the model's."),
-        Field("existing", "text", "replace-unedited (without it) or keep: objects already there."),
+        *_READ_AS,
+        Field("parameters", "object", "Inference parameters that differ from the defaults."),
+        Field("existing", "text", "replace-unedited (without it), fill-empty or replace-all."),
+        Field(
+            "grey_range",
+            "object",
+            "{low, high}: what is shown black and white; low > high: "
+            "inverted. The volume's own statistics without it.",
+        ),
+        Field("centre", "coordinate", "The voxel near which the work begins."),
+        Field("dry_run", "boolean", "Only say what would change, in the job's message and result."),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -80,8 +96,12 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         plane=plane,
         model=body["model"],
         level=body["level"],
+        voxel_size_nm=body["voxel_size_nm"],
         existing=body["existing"] or "replace-unedited",
         parameters=body["parameters"],
+        grey_range=_grey_range(body["grey_range"]),
+        centre=body["centre"],
+        is_rehearsal=bool(body["dry_run"]),
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])
@@ -123,6 +143,19 @@ def _asked(name: str, body: Values) -> tuple[Roi, str, str]:
         return body["roi"], body["plane"] or "xy", mode
     roi, plane = _seen(name, body["view"], mode)
     return roi, plane, _MODE_OF_VIEW[mode]
+
+
+def _grey_range(value: Mapping[str, Any] | None) -> GreyRange | None:
+    if value is None:
+        return None
+    ends = [value.get("low"), value.get("high")]
+    numbers = [e for e in ends if isinstance(e, int | float) and not isinstance(e, bool)]
+    if len(numbers) < 2 or set(value) != {"low", "high"}:
+        raise InvalidInputError(
+            f"grey_range must be {{low, high}}, two numbers, not {str(dict(value))[:100]}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    return GreyRange(*numbers)
 
 
 def _seen(name: str, view: object, mode: str) -> tuple[Roi, str]:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from segmentation_backend.edits.voxels import write_voxels
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
-from segmentation_backend.geometry import Coordinate, Roi
-from segmentation_backend.labels import (
-    CHUNK_SIDE,
-    ChunkKey,
-    Delta,
-    LabelView,
-    StatisticsChange,
-    SupervoxelStatistics,
-)
-from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, chunk_roi, keys_over
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView
+from segmentation_backend.labels.chunks import EMPTY_CHUNK, chunk_roi, keys_over
+from segmentation_backend.labels.delta import edge_between
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.kernels import distinct_ids, translate
-from segmentation_backend.labels.staging import Write, stage
-from segmentation_backend.labels.statistics import StatisticsTable
+from segmentation_backend.labels.staging import Write
 
-__all__ = ["AUTOMATIC_KINDS", "Existing", "import_labels"]
+__all__ = ["AUTOMATIC_KINDS", "EXISTING", "Existing", "Join", "import_labels"]
 
 Ids = npt.NDArray[np.uint64]
 
-Existing = Literal["keep", "replace-unedited"]
+Existing = Literal["fill-empty", "replace-unedited", "replace-all"]
+EXISTING: tuple[Existing, ...] = ("replace-unedited", "fill-empty", "replace-all")
+"""What becomes of labels that are there already, the default first."""
+
+Join = tuple[int, int]
+"""A label of the result, and the supervoxel outside of the region that it goes on as."""
 
 AUTOMATIC_KINDS = frozenset({"segment", "import", "undo", "redo", "revert"})
 """Kinds of operation that add no decision of a person about which voxels belong together."""
@@ -43,17 +42,20 @@ def import_labels(
     labels: npt.NDArray[np.integer],
     first_id: int,
     existing: Existing = "replace-unedited",
+    joins: Collection[Join] = (),
 ) -> Delta:
     """Return the change that writes a segmentation of `roi` into the labels.
 
     `labels` is an integer z,y,x array shaped like `roi`, 0 background. Its n distinct labels become
     supervoxels `first_id` to `first_id + n - 1`, in ascending order of label, so reserve n ids
     (`labels.max()` is enough). Voxels that hold a label keep it; with "replace-unedited" those of
-    supervoxels that only segmentations wrote (`AUTOMATIC_KINDS`) and that were never joined to
-    anything are cleared inside `roi` first. A label that is covered wholly makes no object.
+    supervoxels that only segmentations wrote and joined (`AUTOMATIC_KINDS`) are cleared inside
+    `roi` first, with "replace-all" those of every supervoxel. A label that is covered wholly makes
+    no object. `joins` makes labels one object with supervoxels that are there, except where either
+    has no voxel afterwards or a person had a hand in the supervoxel.
     """
     _check(view, roi, labels, first_id, existing)
-    return _Import(view, roi, labels, first_id).delta(existing)
+    return _Import(view, roi, labels, first_id).delta(existing, joins)
 
 
 def _check(
@@ -74,8 +76,8 @@ def _check(
         problem = f"Label {int(labels.min())} is negative; 0 is background, objects are positive."
     elif not 1 <= first_id <= LARGEST_STORED_ID:
         problem = f"The first new id must be from 1 to 2**63 - 1, not {first_id}."
-    elif existing not in ("keep", "replace-unedited"):
-        problem = f'existing must be "keep" or "replace-unedited", not {existing!r}.'
+    elif existing not in EXISTING:
+        problem = f"existing must be one of {', '.join(EXISTING)}, not {existing!r}."
     if problem is not None:
         raise InvalidInputError(problem, ErrorKind.INVALID_PARAMETER)
 
@@ -87,107 +89,73 @@ class _Import:
     labels: npt.NDArray[np.integer]
     first_id: int
 
-    def delta(self, existing: Existing) -> Delta:
-        present = self._present()
-        cleared = self._cleared(present) if existing == "replace-unedited" else _NO_IDS
-        old_labels = self._distinct_labels()
+    def delta(self, existing: Existing, joins: Collection[Join]) -> Delta:
+        old_labels = np.unique(np.concatenate([_NO_IDS, *map(distinct_ids, self._blocks())]))
         new_ids = np.arange(len(old_labels), dtype=np.uint64) + np.uint64(self.first_id)
-        table = StatisticsTable(new_ids)
-        writes: dict[ChunkKey, list[Write]] = {}
-        for key, box, part in self._parts():
+        cleared = self._cleared(existing)
+        delta = write_voxels(self.view, self._writes(old_labels, new_ids, cleared))
+        ids = dict(zip(old_labels.tolist(), new_ids.tolist(), strict=True))
+        edges = self._edges(delta, [(ids[label], other) for label, other in joins if label in ids])
+        return replace(delta, edges_added=delta.edges_added | edges)
+
+    def _writes(
+        self, old_labels: Ids, new_ids: Ids, cleared: Ids
+    ) -> Iterator[tuple[ChunkKey, list[Write]]]:
+        chunks = self.view.chunks_over(self.roi)
+        for (key, box), part in zip(self._places(), self._blocks(), strict=True):
             new = _translated(part, old_labels, new_ids)
-            old = present.get(key, EMPTY_CHUNK).cut(box)
-            if key in present:
-                kept = _translated(old, cleared, np.zeros_like(cleared))
+            chunk = chunks.get(key, EMPTY_CHUNK)
+            if chunk.block.size:
+                kept = _translated(chunk.cut(box), cleared, np.zeros_like(cleared))
                 new = np.where(kept != 0, kept, new)
-            if key not in present or not np.array_equal(new, old):
-                writes[key] = [(box.offset, new)]
-                table.add(new, _corner(key, box.offset))
-        chunks = stage(self.view.storage, self.view.version, writes)
-        changes = {s: StatisticsChange(None, after) for s, after in table.found().items()}
-        changes.update(self._remainders(cleared, present))
-        return Delta(
-            base_version=self.view.version,
-            bbox=self.roi if chunks else None,
-            chunks=chunks,
-            statistics=changes,
+            elif not new.any():
+                continue
+            yield key, [(box.offset, new)]
+
+    def _edges(self, delta: Delta, joins: Collection[Join]) -> frozenset[tuple[int, int]]:
+        """Return the edges of joins between what is there afterwards and no person touched."""
+        changes = delta.statistics
+        asked = {other for _, other in joins}
+        there = self.view.statistics_of(asked).keys() - self._edited(asked)
+        gone = {s for s, change in changes.items() if change.after is None}
+        return frozenset(
+            edge_between(new, other)
+            for new, other in joins
+            if new in changes and other in there and other not in gone
         )
 
-    def _present(self) -> dict[ChunkKey, Chunk]:
-        """Return the chunks in the region that hold labels already."""
-        chunks = self.view.chunks_over(self.roi)
-        return {key: chunk for key, chunk in chunks.items() if chunk.block.size}
-
-    def _parts(self) -> Iterator[tuple[ChunkKey, Roi, Ids]]:
-        """Yield each chunk of the region: its key, the part in the region, and the labels there."""
+    def _places(self) -> Iterator[tuple[ChunkKey, Roi]]:
+        """Yield each chunk of the region: its key, and the part in the region, from its corner."""
         for key in keys_over(self.roi, 0):
             part = chunk_roi(key, self.view.levels[0]).intersect(self.roi)
-            corner = (key.z * CHUNK_SIDE, key.y * CHUNK_SIDE, key.x * CHUNK_SIDE)
+            z, y, x = (-position * CHUNK_SIDE for position in key[1:])
+            yield key, part.shift((z, y, x))
+
+    def _blocks(self) -> Iterator[Ids]:
+        """Yield the labels of each chunk of the region, in the order of `_places`."""
+        for key in keys_over(self.roi, 0):
+            part = chunk_roi(key, self.view.levels[0]).intersect(self.roi)
             block = self.labels[part.slices(self.roi.offset)]
-            yield (
-                key,
-                Roi.from_bounds(
-                    [a - c for a, c in zip(part.offset, corner, strict=True)],
-                    [b - c for b, c in zip(part.end, corner, strict=True)],
-                ),
-                np.ascontiguousarray(block, dtype=np.uint64),
-            )
+            yield np.ascontiguousarray(block, dtype=np.uint64)
 
-    def _distinct_labels(self) -> Ids:
-        parts = [distinct_ids(block) for _, _, block in self._parts()]
-        return np.unique(np.concatenate([_NO_IDS, *parts]))
-
-    def _cleared(self, present: Mapping[ChunkKey, Chunk]) -> Ids:
-        """Return the sorted supervoxels in the region that no person ever touched."""
-        parts = [
-            distinct_ids(present[key].cut(box)) for key, box, _ in self._parts() if key in present
-        ]
+    def _cleared(self, existing: Existing) -> Ids:
+        """Return the sorted supervoxels that make way inside the region."""
+        if existing == "fill-empty":
+            return _NO_IDS
+        chunks = self.view.chunks_over(self.roi)
+        parts = [distinct_ids(chunks[k].cut(box)) for k, box in self._places() if k in chunks]
         found = np.unique(np.concatenate([_NO_IDS, *parts]))
-        edited = self.view.edited_supervoxels(found.tolist(), AUTOMATIC_KINDS)
-        return found[~np.isin(found, np.array(sorted(edited), dtype=np.uint64))]
+        if existing == "replace-all":
+            return found
+        edited = np.array(sorted(self._edited(found.tolist())), dtype=np.uint64)
+        return found[~np.isin(found, edited)]
 
-    def _remainders(
-        self, cleared: Ids, present: Mapping[ChunkKey, Chunk]
-    ) -> dict[int, StatisticsChange]:
-        """Return the statistics of cleared supervoxels: what is left of them outside the region."""
-        before = self.view.statistics_of(cleared.tolist())
-        lost, table = StatisticsTable(cleared), StatisticsTable(cleared)
-        for key, box, _ in self._parts():
-            if key in present:
-                lost.add(present[key].cut(box), _corner(key, box.offset))
-        reaching_out = [s.bbox for s in before.values() if not self.roi.encloses(s.bbox)]
-        keys = {key for bbox in reaching_out for key in keys_over(bbox, 0)}
-        for key, chunk in self.view.load_chunks(keys).items():
-            corner = _corner(key, chunk.offset)
-            outside = chunk.block.copy()
-            inside = chunk.box.shift(_corner(key, (0, 0, 0))).intersect(self.roi)
-            if not inside.is_empty:
-                outside[inside.slices(corner)] = 0
-            table.add(outside, corner)
-        return {
-            s: StatisticsChange(old, _left_over(old, lost.get(s), table.get(s)))
-            for s, old in before.items()
-        }
-
-
-def _left_over(
-    before: SupervoxelStatistics,
-    lost: SupervoxelStatistics | None,
-    outside: SupervoxelStatistics | None,
-) -> SupervoxelStatistics | None:
-    """Return the statistics of a supervoxel without the voxels it lost; `outside` has its box."""
-    if lost is None or outside is None or lost.voxels == before.voxels:
-        return before if lost is None else None
-    z, y, x = (a - b for a, b in zip(before.sums, lost.sums, strict=True))
-    return SupervoxelStatistics(before.voxels - lost.voxels, outside.bbox, (z, y, x))
+    def _edited(self, supervoxels: Collection[int]) -> set[int]:
+        """Return those that a person wrote or joined."""
+        return self.view.edited_supervoxels(supervoxels, AUTOMATIC_KINDS)
 
 
 def _translated(block: Ids, keys: Ids, values: Ids) -> Ids:
     out = np.empty_like(block)
     translate(block.reshape(-1), _NO_IDS, _NO_IDS, keys, values, out.reshape(-1))
     return out
-
-
-def _corner(key: ChunkKey, offset: Coordinate) -> Coordinate:
-    z, y, x = (p * CHUNK_SIDE + o for p, o in zip(key[1:], offset, strict=True))
-    return (z, y, x)

@@ -1,28 +1,42 @@
 """From the network's maps to objects of one section, in time proportional to its pixels.
 
 Panoptic-DeepLab's grouping (Cheng et al., CVPR 2020) asks every pixel for the nearest of all
-centres. Here one distance transform tells the nearest centre of every place, and a pixel looks up
-the place that it points to; the number of objects does not matter.
+centres. Here the plane is divided among the centres once, and a pixel looks up the place that it
+points to; the number of objects does not matter.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cc3d
-import fastremap
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
+from segmentation_backend.inference.fragments import absorb_slivers
+from segmentation_backend.inference.kernels import (
+    collect_borders,
+    find_runs,
+    group_by_votes,
+    join_runs,
+    nearest_centre,
+    paint_runs,
+    window_maximum,
+)
 from segmentation_backend.inference.parameters import InferenceParameters
 
-__all__ = ["Maps", "find_centres", "group_pixels", "join_fragments", "segment_maps"]
+__all__ = [
+    "Labels",
+    "Maps",
+    "find_centres",
+    "group_pixels",
+    "group_section",
+    "join_fragments",
+    "label_groups",
+    "segment_maps",
+]
 
 Labels = NDArray[np.int32]
-
-_FRAGMENT_SHARE = 0.25
-"""A piece cut off from its object joins a neighbour at least this many times (1/x) its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,7 @@ class Maps:
     """What the network says about one section of H x W pixels."""
 
     probability: NDArray[np.float32]
-    """(H, W), 0..1"""
+    """(H, W), 0..1; of a network with several classes (C, H, W), background first"""
     centres: NDArray[np.float32]
     """(h, w), about 1 at a centre; h is H or H/4"""
     offsets: NDArray[np.float32]
@@ -39,21 +53,67 @@ class Maps:
     @property
     def stride(self) -> int:
         """Full-resolution pixels for each pixel of centres and offsets."""
-        fine, coarse = int(self.probability.shape[0]), int(self.centres.shape[0])
-        return -(-fine // coarse)
+        # Not by division: 6 pixels have 2 at a quarter, and 6 / 2 is not 4.
+        return 1 if self.centres.shape == self.probability.shape[-2:] else 4
 
 
 def segment_maps(maps: Maps, parameters: InferenceParameters) -> Labels:
-    """Return the objects (H, W) int32, numbered 1..n without gaps, each 8-connected."""
+    """Return the objects (H, W) int32 of a network with one class, numbered 1..n without gaps.
+
+    Each object is 8-connected. Of more than `maximum_objects_per_class` the largest are kept.
+    """
+    if maps.probability.ndim != 2:
+        raise InvalidInputError(
+            f"segment_maps takes the probability (H, W) of one class, not an array of shape "
+            f"{maps.probability.shape}; use segment_classes.",
+            ErrorKind.INVALID_PARAMETER,
+        )
     foreground = maps.probability >= parameters.confidence_thr
-    groups = foreground.astype(np.int32)
+    return label_groups(foreground, *group_section(maps, parameters), parameters)
+
+
+def group_section(maps: Maps, parameters: InferenceParameters) -> tuple[Labels, int]:
+    """Return the group (h, w) of every pixel, 1..n, and the pixels' stride in a section.
+
+    Where the network sees no centre, and for `semantic_only`, all is one group.
+    """
+    _check_shapes(maps)
     if not parameters.semantic_only:
         centres = find_centres(
             maps.centres, parameters.center_confidence_thr, parameters.min_distance_object_centers
         )
-        groups *= np.maximum(_enlarge(group_pixels(centres, maps.offsets, maps.stride), maps), 1)
-    objects = join_fragments(groups, parameters.min_area)
-    return _drop_small(objects, parameters.min_area)
+        if len(centres):
+            return group_pixels(centres, maps.offsets, maps.stride), maps.stride
+    return np.ones((1, 1), np.int32), max(maps.probability.shape[-2:])
+
+
+def _check_shapes(maps: Maps) -> None:
+    """Refuse maps that do not cover the same section: a pixel without a group has no meaning."""
+    fine, coarse = maps.probability.shape[-2:], maps.centres.shape
+    covered = all(c * maps.stride >= f for f, c in zip(fine, coarse, strict=True) if f)
+    if maps.offsets.shape != (2, *coarse) or not covered:
+        raise FormatError(
+            f"Maps of one section must cover the same pixels; probability {fine}, centres {coarse} "
+            f"and offsets {maps.offsets.shape} do not. Check the model's outputs.",
+            ErrorKind.MODEL_OUTPUT_INVALID,
+        )
+
+
+def label_groups(
+    foreground: NDArray[np.bool_], groups: Labels, stride: int, parameters: InferenceParameters
+) -> Labels:
+    """Return the objects (H, W) of a foreground (H, W) whose pixels have groups, slivers joined."""
+    runs, pieces, areas = _pieces(foreground, groups, stride, parameters.min_area)
+    kept = areas >= max(parameters.min_area, 1)
+    kept[0] = False
+    excess = int(kept.sum()) - parameters.maximum_objects_per_class
+    if excess > 0:
+        candidates = np.flatnonzero(kept)
+        # The stable order of sizes: among equals those further down are given up.
+        order = np.argsort(-areas[candidates], kind="stable")
+        kept[candidates[order[-excess:]]] = False
+    numbers = np.where(kept, np.cumsum(kept), 0)
+    return _painted(runs, numbers[pieces], foreground)
 
 
 def find_centres(heatmap: NDArray[np.float32], threshold: float, window: int) -> NDArray[np.intp]:
@@ -62,12 +122,13 @@ def find_centres(heatmap: NDArray[np.float32], threshold: float, window: int) ->
     A peak is the highest pixel of the `window` x `window` pixels around it (an even window counts
     as one less, as in empanada).
     """
-    size = max(1, window - (1 - window % 2))
-    peaks = (heatmap >= threshold) & (heatmap == ndimage.maximum_filter(heatmap, size))
-    plateaus = cc3d.connected_components(peaks, connectivity=8)
-    y, x = np.nonzero(plateaus)
-    _, first = np.unique(plateaus[y, x], return_index=True)
-    return np.stack([y[first], x[first]], 1)
+    reach = (max(1, window) - 1) // 2
+    heat = np.ascontiguousarray(heatmap, dtype=np.float32)
+    peaks = (heat >= threshold) & (heat == window_maximum(heat, reach))
+    runs, rows = find_runs(peaks, np.ones((1, 1), np.int32), max(1, *heat.shape))
+    plateaus, _ = join_runs(runs, rows)
+    _, first = np.unique(plateaus, return_index=True)
+    return runs[first, :2].astype(np.intp)
 
 
 def group_pixels(
@@ -82,18 +143,10 @@ def group_pixels(
     _, height, width = offsets.shape
     if len(centres) == 0:
         return np.zeros((height, width), np.int32)
-    numbers = np.zeros((height, width), np.int32)
-    numbers[centres[:, 0], centres[:, 1]] = np.arange(1, len(centres) + 1)
-    nearest_y, nearest_x = ndimage.distance_transform_edt(
-        numbers == 0, return_distances=False, return_indices=True
+    territory = nearest_centre(np.ascontiguousarray(centres, dtype=np.int64), (height, width))
+    grouped: Labels = group_by_votes(
+        territory, np.ascontiguousarray(offsets, dtype=np.float32), stride
     )
-    territory = numbers[nearest_y, nearest_x]
-    votes = []
-    for axis, limit in enumerate((height, width)):
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        place = np.arange(limit, dtype=np.float32).reshape(shape) + offsets[axis] / stride
-        votes.append(np.clip(np.rint(place), 0, limit - 1).astype(np.intp))
-    grouped: Labels = territory[votes[0], votes[1]]
     return grouped
 
 
@@ -104,80 +157,35 @@ def join_fragments(groups: Labels, min_area: int) -> Labels:
     share the longest border: pieces below `min_area`, and pieces other than a group's largest
     that are small beside that neighbour.
     """
-    pieces = _pieces(groups)
-    for _ in range(4):  # a sliver may hang on a sliver
-        wanted = _wanted_neighbours(pieces, groups, min_area)
-        if (wanted == np.arange(len(wanted))).all():
-            break
-        pieces = _pieces(wanted[pieces])
-    return pieces
+    foreground = groups > 0
+    runs, pieces, areas = _pieces(foreground, groups, 1, min_area)
+    present = areas > 0
+    return _painted(runs, np.where(present, np.cumsum(present), 0)[pieces], foreground)
 
 
-def _pieces(groups: Labels) -> Labels:
-    pieces: Labels = cc3d.connected_components(groups, connectivity=8).astype(np.int32)
-    return pieces
-
-
-def _wanted_neighbours(pieces: Labels, groups: Labels, min_area: int) -> NDArray[np.int32]:
-    """Return for each piece the piece it shall belong to, itself unless it is a sliver."""
-    count = int(pieces.max(initial=0))
-    area = np.bincount(pieces.ravel(), minlength=count + 1)
-    group = np.zeros(count + 1, np.int64)
-    group[pieces.ravel()] = groups.ravel()
-    largest = np.zeros(int(group.max(initial=0)) + 1, np.int64)
-    np.maximum.at(largest, group, area)
-    is_main = area == largest[group]
-    wanted = np.arange(count + 1, dtype=np.int32)
-    first, second, border = _borders(pieces, count)
-    big_enough = area[second] > area[first]
-    dwarfed = ~is_main[first] & (area[first] < _FRAGMENT_SHARE * area[second])
-    joins = big_enough & ((area[first] < min_area) | dwarfed)
-    # In order of border length, so that the longest border is written last.
-    order = np.argsort(border[joins], kind="stable")
-    wanted[first[joins][order]] = second[joins][order]
-    return _follow(wanted)
-
-
-def _follow(wanted: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return where each chain of joins ends; every join goes to a larger piece, so chains end."""
-    while True:
-        further = wanted[wanted]
-        if (further == wanted).all():
-            return wanted
-        wanted = further
-
-
-def _borders(
-    pieces: Labels, count: int
+def _pieces(
+    foreground: NDArray[np.bool_], groups: Labels, stride: int, min_area: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return every ordered pair of touching pieces and how many pixel pairs touch."""
-    codes = []
-    for a, b in (
-        (pieces[:-1], pieces[1:]),
-        (pieces[:, :-1], pieces[:, 1:]),
-        (pieces[:-1, :-1], pieces[1:, 1:]),
-        (pieces[:-1, 1:], pieces[1:, :-1]),
-    ):
-        touching = (a != b) & (a > 0) & (b > 0)
-        one, other = a[touching].astype(np.int64), b[touching].astype(np.int64)
-        codes += [one * (count + 1) + other, other * (count + 1) + one]
-    pairs, border = np.unique(np.concatenate(codes), return_counts=True)
-    return pairs // (count + 1), pairs % (count + 1), border
+    """Return runs, the object of each run, and the area of each object.
+
+    Objects are pieces of one group with the slivers that joined them; numbers may have gaps.
+    """
+    runs, rows = find_runs(
+        np.ascontiguousarray(foreground), np.ascontiguousarray(groups, dtype=np.int32), stride
+    )
+    pieces, count = join_runs(runs, rows)
+    lengths = runs[:, 2] - runs[:, 1]
+    areas = np.bincount(pieces, lengths, count + 1).astype(np.int64)
+    group = np.zeros(count + 1, np.int64)
+    group[pieces] = runs[:, 3]
+    hosts = absorb_slivers(areas, group, collect_borders(runs, rows, pieces), min_area)
+    objects = hosts[pieces]
+    return runs, objects, np.bincount(objects, lengths, count + 1).astype(np.int64)
 
 
-def _enlarge(groups: Labels, maps: Maps) -> Labels:
-    """Return groups at the resolution of the probabilities."""
-    if maps.stride == 1:
-        return groups
-    height, width = maps.probability.shape
-    tall = np.repeat(groups, maps.stride, 0)[:height]
-    return np.repeat(tall, maps.stride, 1)[:, :width]
-
-
-def _drop_small(objects: Labels, min_area: int) -> Labels:
-    """Return the objects of at least `min_area` pixels, renumbered without gaps."""
-    area = np.bincount(objects.ravel())
-    kept = area >= min_area
-    kept[0] = False
-    renumbered, _ = fastremap.renumber(np.where(kept[objects], objects, 0), in_place=True)
-    return np.asarray(renumbered, dtype=np.int32)
+def _painted(
+    runs: NDArray[np.int64], labels: NDArray[np.int64], foreground: NDArray[np.bool_]
+) -> Labels:
+    height, width = foreground.shape
+    painted: Labels = paint_runs(runs, labels, (height, width))
+    return painted

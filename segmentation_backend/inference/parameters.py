@@ -10,6 +10,8 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 
 __all__ = ["InferenceParameters"]
 
+_SWITCHES = ("fine_boundaries", "semantic_only", "allow_one_view", "fill_holes_in_segmentation")
+
 
 @dataclass(frozen=True, slots=True)
 class InferenceParameters:
@@ -39,6 +41,18 @@ class InferenceParameters:
     are one object."""
     match_ioa_thr: float = 0.5
     """Stack mode: share of a profile inside another object from which it may join that."""
+    pixel_vote_thr: int = 2
+    """Orthoplane mode: of the three stacks how many must see a voxel, 1 to 3."""
+    allow_one_view: bool = False
+    """Orthoplane mode: whether an object may be one that only one stack sees."""
+    maximum_objects_per_class: int = 10000
+    """Objects of a class in a section, or in a volume, of which the largest are kept."""
+    label_erosion: int = 0
+    """Voxels by which objects shrink at the end, 0 to 50."""
+    label_dilation: int = 0
+    """Voxels by which objects then grow where nothing else is, 0 to 50."""
+    fill_holes_in_segmentation: bool = False
+    """Whether holes of objects are filled, section by section."""
 
     def __post_init__(self) -> None:
         """Refuse values outside of the documented ranges."""
@@ -50,7 +64,11 @@ class InferenceParameters:
         _check_integer(self, "median_slices", 1, 11)
         for name in ("min_size", "min_extent", "min_area"):
             _check_integer(self, name, 0, 2**31)
-        for name in ("fine_boundaries", "semantic_only"):
+        _check_integer(self, "pixel_vote_thr", 1, 3)
+        _check_integer(self, "maximum_objects_per_class", 1, 2**31)
+        for name in ("label_erosion", "label_dilation"):
+            _check_integer(self, name, 0, 50)
+        for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise _refusal(name, "true or false", getattr(self, name))
         if self.median_slices % 2 == 0:

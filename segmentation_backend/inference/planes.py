@@ -1,12 +1,15 @@
-"""Runs a network over one section of any size: fixed tiles with a halo, stitched by their cores.
+"""Runs a network over tiles of one shape, and over whole sections cut into such tiles.
 
-Stitching happens on the maps, before objects exist, so objects that cross tiles need no repair.
+What a tile's maps are depends on the tile alone: not on its neighbours, nor on how many others
+went through the network with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +17,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
+from segmentation_backend.inference.grid import Tiling
 from segmentation_backend.inference.panoptic import Labels, Maps, segment_maps
 from segmentation_backend.inference.parameters import InferenceParameters
 
-__all__ = ["GreyScale", "Tiling", "normalise", "predict_maps", "segment_slice"]
+__all__ = [
+    "GreyScale",
+    "Tiling",
+    "crop_maps",
+    "cut_tile",
+    "normalise",
+    "predict_maps",
+    "predict_tiles",
+    "segment_slice",
+]
 
-_GRID = 16
-"""Tiles begin on multiples of the encoder's stride, so that all see the image in the same phase."""
+_log = logging.getLogger(__name__)
+
+_BATCH = {"cpu": 1, "cuda": 8}
+"""Tiles that go through the network at once; a CPU is busy with one."""
 
 
 class GreyScale(Protocol):
@@ -35,31 +51,17 @@ class GreyScale(Protocol):
         """The standard deviation of the grey values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a section is cut for the network, in pixels, multiples of 16."""
-
-    side: int = 768
-    """Side of a tile, halo included; a smaller section is one tile of its own size."""
-    halo: int = 64
-    """Pixels at a tile's edge that only give context."""
-    padding_factor: int = 16
-    """What the sides of the network's input must be multiples of."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A tile along one axis: it reads from `start`, and owns `core_start` to `core_end`."""
-
-    start: int
-    core_start: int
-    core_end: int
-
-
 def normalise(image: NDArray[Any], contrast: GreyScale) -> NDArray[np.float32]:
-    """Return grey values as standard deviations from the volume's mean, float32."""
-    scale = max(float(contrast.std), 1e-6)
-    return ((image.astype(np.float32) - float(contrast.mean)) / scale).astype(np.float32)
+    """Return grey values as standard deviations from the volume's mean, float32.
+
+    What is not a number, as outside of what a microscope saw, becomes mean grey.
+    """
+    values = image.astype(np.float32)
+    values -= np.float32(contrast.mean)
+    values /= np.float32(max(float(contrast.std), 1e-6))
+    if np.issubdtype(image.dtype, np.floating):
+        np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return values
 
 
 def segment_slice(
@@ -81,9 +83,9 @@ def predict_maps(
     parameters: InferenceParameters,
     tiling: Tiling,
 ) -> Maps:
-    """Return the network's maps of a normalised section (H, W).
+    """Return the network's maps of a normalised section (H, W), each pixel from its own tile.
 
-    Where the section ends the network sees zeros, which is mean grey.
+    Past the section's end the network sees zeros, which is mean grey.
     """
     height, width = section.shape
     stride = 1 if parameters.fine_boundaries else 4
@@ -93,62 +95,172 @@ def predict_maps(
         centres=np.zeros(grid, np.float32),
         offsets=np.zeros((2, *grid), np.float32),
     )
-    for row in _spans(height, tiling):
-        for column in _spans(width, tiling):
-            tile = _cut(section, row, column, tiling)
-            output = _run(network, tile, parameters.fine_boundaries)
-            _paste(maps.probability, output["sem_logits"][0, 0], row, column, 1)
-            _paste(maps.centres, output["ctr_hmp"][0, 0], row, column, stride)
-            _paste(maps.offsets, output["offsets"][0], row, column, stride)
+    cores = [(row, column) for row in _cores(tiling, height) for column in _cores(tiling, width)]
+    windows = [(tiling.window(height, y), tiling.window(width, x)) for (y, _), (x, _) in cores]
+    tiles = (cut_tile(section, row, column) for row, column in windows)
+    seen = predict_tiles(tiles, network, parameters)
+    for core, window, tile in zip(cores, windows, seen, strict=True):
+        rows, columns = (
+            slice(low - start, high - start)
+            for (low, high), (start, _) in zip(core, window, strict=True)
+        )
+        part = crop_maps(tile, rows, columns)
+        _paste(maps.probability, part.probability, core, 1)
+        _paste(maps.centres, part.centres, core, stride)
+        _paste(maps.offsets, part.offsets, core, stride)
     return maps
 
 
-def _spans(length: int, tiling: Tiling) -> list[_Span]:
-    """Return the tiles along an axis; their cores cover it once."""
-    if length <= tiling.side:
-        return [_Span(0, 0, length)]
-    step = tiling.side - 2 * tiling.halo
-    last = -(-(length - tiling.side) // _GRID) * _GRID
-    starts = [*range(0, last, step), last]
-    # A core ends in the middle of two tiles' overlap, on the grid of the quarter resolution.
-    cuts = [(b + a + tiling.side) // 2 // 4 * 4 for a, b in pairwise(starts)]
-    return [_Span(*span) for span in zip(starts, [0, *cuts], [*cuts, length], strict=True)]
-
-
-def _tile_length(length: int, tiling: Tiling) -> int:
-    factor = tiling.padding_factor
-    return -(-min(length, tiling.side) // factor) * factor
-
-
-def _cut(
-    section: NDArray[np.float32], row: _Span, column: _Span, tiling: Tiling
+def cut_tile(
+    section: NDArray[np.float32], rows: tuple[int, int], columns: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Return the tile of a section, filled with zeros past its end."""
-    height, width = (_tile_length(n, tiling) for n in section.shape)
+    """Return the window (first pixel, length) of a section, zeros past the section's end."""
+    (top, height), (left, width) = rows, columns
+    seen = section[top : top + height, left : left + width]
+    if seen.shape == (height, width):
+        return np.ascontiguousarray(seen)
     tile = np.zeros((height, width), np.float32)
-    seen = section[row.start : row.start + height, column.start : column.start + width]
     tile[: seen.shape[0], : seen.shape[1]] = seen
     return tile
 
 
-def _run(network: nn.Module, tile: NDArray[np.float32], fine: bool) -> dict[str, NDArray[Any]]:
-    """Return the maps of a tile, with probabilities in the place of logits."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        x = torch.from_numpy(tile)[None, None].to(device)
-        output: dict[str, Tensor] = network(x, 2, fine)
-        output["sem_logits"] = output["sem_logits"].sigmoid()
-        return {name: value.float().cpu().numpy() for name, value in output.items()}
+def crop_maps(maps: Maps, rows: slice, columns: slice) -> Maps:
+    """Return a part of a section's maps; both begin on multiples of the maps' stride."""
+    stride = maps.stride
+    y, x = (slice(s.start // stride, -(-s.stop // stride)) for s in (rows, columns))
+    return Maps(
+        np.ascontiguousarray(maps.probability[..., rows, columns]),
+        np.ascontiguousarray(maps.centres[y, x]),
+        np.ascontiguousarray(maps.offsets[:, y, x]),
+    )
+
+
+def predict_tiles(
+    tiles: Iterable[NDArray[np.float32]],
+    network: nn.Module,
+    parameters: InferenceParameters,
+    batch: int | None = None,
+) -> Iterator[Maps]:
+    """Yield the maps of normalised tiles (H, W) of one shape, in their order.
+
+    The network always sees `batch` tiles, the last time some empty ones: how many there are must
+    not choose other kernels, and with them other roundings. Where a GPU's memory does not hold
+    them, half as many are tried, and so on; ResourceError (OUT_OF_MEMORY) where one does not fit.
+    """
+    device = _device(network)
+    size = batch or _BATCH.get(device.type, 1)
+    source = iter(tiles)
+    # On a GPU the next batch is computed while the caller works on this one.
+    ahead = 1 if device.type == "cuda" else 0
+    waiting: deque[tuple[int, dict[str, Tensor]]] = deque()
+    while group := list(islice(source, size)):
+        output, size = _forward(group, size, network, parameters.fine_boundaries, device)
+        waiting.append((len(group), output))
+        if len(waiting) > ahead:
+            yield from _collect(*waiting.popleft())
+    while waiting:
+        yield from _collect(*waiting.popleft())
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
+
+
+def _forward(
+    group: list[NDArray[np.float32]],
+    size: int,
+    network: nn.Module,
+    fine: bool,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], int]:
+    """Return the raw maps of a group of tiles, and how many fit into memory at a time."""
+    while True:
+        try:
+            parts = [
+                _call(group[at : at + size], size, network, fine, device)
+                for at in range(0, len(group), size)
+            ]
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise ResourceError(
+                    f"A tile of {group[0].shape[0]} × {group[0].shape[1]} pixels does not fit into "
+                    "the memory of the GPU; wait until others have left it, or choose a smaller "
+                    "model.",
+                    ErrorKind.OUT_OF_MEMORY,
+                ) from error
+            size //= 2
+            _log.warning("Out of GPU memory: going on with batches of %d tiles.", size)
+            torch.cuda.empty_cache()
+        else:
+            return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}, size
+
+
+def _call(
+    group: list[NDArray[np.float32]],
+    size: int,
+    network: nn.Module,
+    fine: bool,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Run the network once, on `size` tiles; the answer is still on its device."""
+    height, width = group[0].shape
+    x = torch.zeros((size, 1, height, width), pin_memory=device.type == "cuda")
+    for place, tile in zip(x, group, strict=False):
+        place[0] = torch.from_numpy(tile)
+    fast = torch.autocast(device.type, torch.float16, enabled=device.type == "cuda")
+    with torch.inference_mode(), fast:
+        output: dict[str, Tensor] = network(x.to(device, non_blocking=True), 2, fine)
+        _check(output, size, height, width, fine)
+        logits = output["sem_logits"].float()
+        # One class is a yes or no; of several, class 0 is the background.
+        foreground = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
+        centres, offsets = output["ctr_hmp"].float(), output["offsets"].float()
+    return {"probability": foreground[:, 0], "centres": centres[:, 0], "offsets": offsets}
+
+
+def _collect(count: int, output: dict[str, Tensor]) -> Iterator[Maps]:
+    """Yield the maps of the first `count` tiles of a batch, on the CPU."""
+    arrays = {name: value[:count].cpu().numpy() for name, value in output.items()}
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise _unusable(f"its {name} hold values that are not numbers")
+    yield from map(Maps, arrays["probability"], arrays["centres"], arrays["offsets"])
+
+
+def _check(output: object, size: int, height: int, width: int, fine: bool) -> None:
+    """Refuse what is not a panoptic network's answer to `size` tiles of that height and width."""
+    coarse = (height, width) if fine else (height // 4, width // 4)
+    expected = {"sem_logits": (height, width), "ctr_hmp": coarse, "offsets": coarse}
+    found = output if isinstance(output, dict) else {}
+    for name, shape in expected.items():
+        value = found.get(name)
+        if not isinstance(value, Tensor):
+            raise _unusable(f"it does not answer with {name}")
+        if value.ndim != 4 or (value.shape[0], *value.shape[2:]) != (size, *shape):
+            raise _unusable(
+                f"its {name} have shape {tuple(value.shape)}, not ({size}, _, *{shape})"
+            )
+
+
+def _unusable(reason: str) -> FormatError:
+    return FormatError(
+        f"The network's answer cannot be used: {reason}; choose another model, or export this one "
+        "again.",
+        ErrorKind.MODEL_OUTPUT_INVALID,
+    )
+
+
+def _cores(tiling: Tiling, length: int) -> list[tuple[int, int]]:
+    axis = tiling.axis(length)
+    return [axis.span(index) for index in range(axis.count)]
 
 
 def _paste(
-    target: NDArray[np.float32], tile: NDArray[np.float32], row: _Span, column: _Span, stride: int
+    target: NDArray[np.float32],
+    part: NDArray[np.float32],
+    core: tuple[tuple[int, int], tuple[int, int]],
+    stride: int,
 ) -> None:
-    """Write a tile's core into the map of the section; both end with axes y, x."""
-    ends = target.shape[-2:]
-    places, sources = [], []
-    for span, end in zip((row, column), ends, strict=True):
-        first, after = span.core_start // stride, min(-(-span.core_end // stride), end)
-        places.append(slice(first, after))
-        sources.append(slice(first - span.start // stride, after - span.start // stride))
-    target[..., places[0], places[1]] = tile[..., sources[0], sources[1]]
+    """Write the maps of a core at their place in those of the section; both end with axes y, x."""
+    y, x = (low // stride for low, _ in core)
+    target[..., y : y + part.shape[-2], x : x + part.shape[-1]] = part

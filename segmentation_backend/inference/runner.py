@@ -1,45 +1,58 @@
-"""Segments a region of a volume: reads it with a margin, runs the network, returns only labels.
+"""Segments a region of a volume, block by block, and returns only labels.
 
-Nothing is written anywhere, so a run that is cancelled (an error raised by `progress`) leaves
-nothing behind.
+Nothing is written anywhere but finished blocks into the cache, so a run that is cancelled (an
+error raised by `progress`) leaves nothing else behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-import fastremap
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi
-from segmentation_backend.inference.panoptic import Maps, segment_maps
+from segmentation_backend.inference.blocks import Recipe, segment_blocks
+from segmentation_backend.inference.cache import BlockCache, RunCache
+from segmentation_backend.inference.grid import Block, BlockGrid, Mode, Plane
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.inference.planes import GreyScale, Tiling, normalise, predict_maps
-from segmentation_backend.inference.stack import (
-    drop_small_objects,
-    link_sections,
-    median_sections,
-)
+from segmentation_backend.inference.planes import GreyScale, predict_tiles
+from segmentation_backend.inference.reading import Reader, RegionCache
+from segmentation_backend.inference.results import BlockResult
+from segmentation_backend.inference.stitching import RegionLabels, StitchRules
 from segmentation_backend.models.registry import ModelSpec
 
-__all__ = ["Mode", "Plane", "Progress", "Reader", "segment_region"]
+__all__ = ["BlockOptions", "Mode", "Plane", "Progress", "Reader", "segment_region", "warm_up"]
 
-Plane: TypeAlias = Literal["xy", "xz", "yz"]
-Mode: TypeAlias = Literal["slice", "stack"]
-Reader: TypeAlias = Callable[[Roi], NDArray[Any]]
 Progress: TypeAlias = Callable[[float, str], None]
 
-_AXES: dict[str, int] = {"xy": 0, "xz": 1, "yz": 2}
-_MARGIN = 32
-"""Pixels read around the region in its plane, so that the network sees what its edge belongs to."""
-_GRID = 16
-"""Sections begin on multiples of the encoder's stride, wherever the region begins."""
-_SLAB = 32
-"""Sections read at a time: about half a chunk, few enough to hold."""
+
+@dataclass(frozen=True, slots=True)
+class BlockOptions:
+    """What a caller may add to a run; none of it changes what the objects are."""
+
+    cache: BlockCache | None = None
+    """Where finished blocks are looked for and kept."""
+    identity: Mapping[str, Any] | None = None
+    """JSON that names the image, its level, its contents' version and the network's weights
+    (SHA-256); needed with a cache. Contrast, parameters and place are added to it."""
+    centre: Sequence[float] | None = None
+    """(z, y, x) of the level: the blocks nearest to it are first; the region's middle where not
+    given."""
+    on_block: Callable[[BlockResult], None] | None = None
+    """Is given each block as soon as it is there, before `progress` hears of it."""
+    chunk: Coordinate | None = None
+    """The image's chunks at this level, (z, y, x) voxels. Where given, each is read whole, and
+    once; otherwise just what a block needs is read, which suits an image that is at hand."""
+    keep_maps: bool = False
+    """Whether block results hold the network's maps."""
+    around: Roi | None = None
+    """A larger region to return the objects of: outside of `roi` as far as blocks are cached."""
 
 
 def segment_region(
@@ -53,103 +66,106 @@ def segment_region(
     parameters: InferenceParameters,
     progress: Progress,
     bounds: Roi | None = None,
+    options: BlockOptions | None = None,
 ) -> NDArray[np.uint32]:
     """Return the objects in `roi`: uint32 (z, y, x) of its shape, numbered 1..n, 0 = background.
 
-    `read` returns the grey values (z, y, x) of a box of the same level; boxes lie within `bounds`
-    (`roi` itself where not given: then there is no margin). `plane` is the plane of the sections
-    that the 2D network sees. In mode "slice" no object goes on from one section to the next; in
-    mode "stack" they are linked to 3D objects. `progress` is told the share done and a sentence
-    after each section.
+    With `options.around`, of that region's shape, complete inside `roi` only.
+
+    `read` returns the grey values (z, y, x) of a box of the same level; boxes lie within `bounds`,
+    the level's extent (`roi` itself where not given). The objects are those of the whole level's
+    blocks: another region gives the same ones where it overlaps this one, cut by its faces.
+    `plane` is the plane of the sections that the 2D network sees; mode "orthoplane" sees all
+    three and takes what they agree on. In mode "slice" no object goes on from one section to the
+    next; in the others they are 3D objects. `progress` is told the share done and a sentence after
+    each section and each block.
     """
-    axis = _check(roi, plane, mode)
-    limits = roi if bounds is None else bounds
-    box = _with_margin(roi, axis, mode, parameters, limits)
-    tiling = Tiling(padding_factor=spec.padding_factor)
-    count = box.shape[axis]
-    sections = _sections(read, box, axis)
-    maps = (predict_maps(normalise(s, contrast), network, parameters, tiling) for s in sections)
-    counted = _reported(maps, count, progress)
-    shape = tuple(np.delete(box.shape, axis))
-    if mode == "stack":
-        smooth = median_sections(counted, parameters.median_slices)
-        flat = link_sections(
-            (segment_maps(m, parameters) for m in smooth), (count, *shape), parameters
-        )
-        flat = drop_small_objects(flat, parameters.min_size, parameters.min_extent)
-    else:
-        flat = _separate(counted, (count, *shape), parameters)
-    cut = np.moveaxis(flat, 0, axis)[roi.slices(box.offset)]
-    smallest = 1 if mode == "stack" else parameters.min_area
-    return _renumber(np.ascontiguousarray(cut), smallest)
-
-
-def _check(roi: Roi, plane: str, mode: str) -> int:
-    """Return the axis across the plane."""
     if roi.is_empty:
         raise InvalidInputError(
             f"The region {roi} holds no voxel; choose one that lies in the volume.",
             ErrorKind.ROI_EMPTY,
         )
-    if plane not in _AXES:
+    more = options or BlockOptions()
+    limits = roi if bounds is None else bounds
+    grid = BlockGrid.plan(limits, mode, plane, spec.padding_factor)
+    blocks = grid.blocks(roi, more.centre)
+    whole = more.around or roi
+    if more.chunk is not None:
+        read = RegionCache(read, limits, more.chunk).read
+    recipe = Recipe(network, contrast, parameters, more.keep_maps)
+    report = _Report(blocks, progress)
+    cache = _run_cache(more, contrast, parameters)
+    known = _known_around(grid, whole, blocks, cache)
+    region = RegionLabels(
+        whole, [*blocks, *(result.block for result in known)], StitchRules.of(parameters)
+    )
+    for result in known:
+        region.add(result)
+    with closing(segment_blocks(read, blocks, recipe, cache, report.section)) as results:
+        for place, result in enumerate(results):
+            region.add(result)
+            if more.on_block is not None:
+                more.on_block(result)
+            report.block(place)
+    return region.finish()
+
+
+def _known_around(
+    grid: BlockGrid, whole: Roi, blocks: Sequence[Block], cache: RunCache | None
+) -> list[BlockResult]:
+    """Return the results of further blocks of a larger region that need no computing."""
+    if cache is None:
+        return []
+    planned = {block.index for block in blocks}
+    others = [block for block in grid.blocks(whole) if block.index not in planned]
+    found = (cache.find(block) for block in others)
+    return [result for result in found if result is not None]
+
+
+def warm_up(network: nn.Module, spec: ModelSpec, mode: Mode = "slice") -> None:
+    """Run a network on empty tiles of a mode's shape: its first two answers are slow."""
+    side = BlockGrid.plan(Roi((0, 0, 0), (1, 1, 1)), mode, "xy", spec.padding_factor).tiling.side
+    empty = np.zeros((side, side), np.float32)
+    for _ in predict_tiles([empty, empty], network, InferenceParameters(), batch=1):
+        pass
+
+
+def _run_cache(
+    options: BlockOptions, contrast: GreyScale, parameters: InferenceParameters
+) -> RunCache | None:
+    """Return the cache of this run, named by all that its blocks depend on."""
+    if options.cache is None:
+        return None
+    if options.identity is None:
         raise InvalidInputError(
-            f"plane must be xy, xz or yz, not {plane!r}.", ErrorKind.INVALID_PARAMETER
+            "A cache of blocks needs the identity of image and weights; give both or neither.",
+            ErrorKind.INVALID_PARAMETER,
         )
-    if mode not in ("slice", "stack"):
-        raise InvalidInputError(
-            f"mode must be slice or stack, not {mode!r}.", ErrorKind.INVALID_PARAMETER
-        )
-    return _AXES[plane]
+    return options.cache.run(
+        {
+            "source": dict(options.identity),
+            "contrast": {"mean": float(contrast.mean), "std": float(contrast.std)},
+            "parameters": parameters.to_json(),
+        }
+    )
 
 
-def _with_margin(
-    roi: Roi, axis: int, mode: str, parameters: InferenceParameters, limits: Roi
-) -> Roi:
-    """Return the box to read: a margin in the plane, and the median's reach across it."""
-    margin = [_MARGIN] * 3
-    margin[axis] = parameters.median_slices // 2 if mode == "stack" else 0
-    grid = [_GRID] * 3
-    grid[axis] = 1
-    return roi.grow(margin).snap_out(grid).intersect(limits)
+class _Report:
+    """Tells how far a run is, in sections within blocks."""
 
+    def __init__(self, blocks: Sequence[Block], progress: Progress) -> None:
+        self._blocks = blocks
+        self._progress = progress
 
-def _sections(read: Reader, box: Roi, axis: int) -> Iterator[NDArray[Any]]:
-    """Yield the sections (H, W) of a box, read some at a time."""
-    for first in range(0, box.shape[axis], _SLAB):
-        offset, shape = list(box.offset), list(box.shape)
-        offset[axis] += first
-        shape[axis] = min(_SLAB, box.shape[axis] - first)
-        yield from np.moveaxis(read(Roi(_triple(offset), _triple(shape))), axis, 0)
+    def section(self, place: int, done: int) -> None:
+        """Tell that so many sections of a block went through the network."""
+        count, sections = len(self._blocks), self._blocks[place].sections
+        if sections > 1:  # else the block itself is about to be told
+            share = (place + done / (sections + 1)) / count
+            where = f"block {place + 1} of {count}, " if count > 1 else ""
+            self._progress(share, f"{where}section {done} of {sections}".capitalize())
 
-
-def _triple(values: list[int]) -> Coordinate:
-    z, y, x = values
-    return (z, y, x)
-
-
-def _reported(maps: Iterator[Maps], count: int, progress: Progress) -> Iterator[Maps]:
-    for number, item in enumerate(maps, start=1):
-        yield item
-        progress(number / count, f"Section {number} of {count}")
-
-
-def _separate(
-    maps: Iterator[Maps], shape: tuple[int, ...], parameters: InferenceParameters
-) -> NDArray[np.uint32]:
-    """Return each section's own objects, all numbers different."""
-    labels = np.zeros(shape, np.uint32)
-    used = 0
-    for index, item in enumerate(maps):
-        section = segment_maps(item, parameters)
-        labels[index][section > 0] = section[section > 0] + used
-        used += int(section.max(initial=0))
-    return labels
-
-
-def _renumber(labels: NDArray[np.uint32], smallest: int) -> NDArray[np.uint32]:
-    """Return the objects of at least `smallest` voxels, 1..n: a cut may have left slivers."""
-    sizes = np.bincount(labels.ravel())
-    kept = sizes >= smallest
-    kept[0] = False
-    remaining, _ = fastremap.renumber(np.where(kept[labels], labels, 0), in_place=True)
-    return np.asarray(remaining, dtype=np.uint32)
+    def block(self, place: int) -> None:
+        """Tell that a block is finished."""
+        count = len(self._blocks)
+        self._progress((place + 1) / count, f"Block {place + 1} of {count}")

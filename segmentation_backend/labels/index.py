@@ -310,20 +310,22 @@ def edited_supervoxels(
     supervoxels: Collection[int],
     automatic_kinds: Collection[str],
 ) -> set[int]:
-    """Return the supervoxels that an operation of another kind wrote or that ever had an edge."""
+    """Return the supervoxels that an operation of another kind wrote, or gave or took an edge."""
     s, e, o = SUPERVOXELS.c, EDGES.c, OPERATIONS.c
     edited: set[int] = set()
-    by_people = (
+    by_people = o.kind.not_in(sorted(automatic_kinds))
+    written = (
         sa.select(s.supervoxel)
         .join(OPERATIONS, (o.volume_id == volume_id) & (o.operation_id == s.operation_id))
-        .where(within(path, s.branch_id, s.operation_id))
-        .where(o.kind.not_in(sorted(automatic_kinds)))
+        .where(within(path, s.branch_id, s.operation_id), by_people)
     )
     for batch in _batches(supervoxels):
-        edited.update(connection.scalars(by_people.where(s.supervoxel.in_(batch))))
+        edited.update(connection.scalars(written.where(s.supervoxel.in_(batch))))
         for column in (e.a, e.b):
-            by_edge = sa.select(column).where(
-                within(path, e.branch_id, e.operation_id), column.in_(batch)
+            joined = (
+                sa.select(column)
+                .join(OPERATIONS, (o.volume_id == volume_id) & (o.operation_id == e.operation_id))
+                .where(within(path, e.branch_id, e.operation_id), column.in_(batch), by_people)
             )
-            edited.update(connection.scalars(by_edge))
+            edited.update(connection.scalars(joined))
     return edited

@@ -165,7 +165,7 @@ class LabelView:
     def edited_supervoxels(
         self, supervoxels: Collection[int], automatic_kinds: Collection[str]
     ) -> set[int]:
-        """Return those that an operation of another kind wrote, or that were ever joined."""
+        """Return those that an operation of another kind wrote, or joined."""
         return self.storage.query(
             self.version,
             lambda connection, path: index.edited_supervoxels(

@@ -126,6 +126,12 @@ class Volume:
             ) from err
         return np.ascontiguousarray(voxels, dtype=self.dtype)
 
+    def read_chunk(self, level: int) -> Coordinate:
+        """Return the box (z, y, x) that is fetched and decoded as one at a level."""
+        sides = self._arrays[level].chunk_layout.read_chunk.shape or self.levels[level].shape
+        z, y, x = (max(1, side or 1) for side in sides)
+        return (z, y, x)
+
     def contrast(self) -> Contrast:
         """Return grey-level statistics of a sample spread over the volume; measured once.
 
@@ -142,8 +148,7 @@ class Volume:
     def _sample(self) -> NDArray[np.generic]:
         """Return voxels (n,) from the whole level or from blocks of one chunk at most each."""
         level = nearest_level(self.levels[: self.stored_levels], _SAMPLE_EDGE_NM)
-        chunk = self._arrays[level.level].chunk_layout.read_chunk.shape or level.shape
-        blocks = _sample_blocks(level.shape, [max(1, side or 1) for side in chunk])
+        blocks = _sample_blocks(level.shape, self.read_chunk(level.level))
         if prod(level.shape) <= _SAMPLE_VOXELS:
             blocks.insert(0, self.level_bounds(level.level))
         parts: list[NDArray[np.generic]] = []

@@ -3,7 +3,7 @@
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
-from segmentation_backend.workspace.planning import SegmentationPlan
+from segmentation_backend.workspace.planning import GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
 from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
 from segmentation_backend.workspace.workspace import Workspace
@@ -11,6 +11,7 @@ from segmentation_backend.workspace.workspace import Workspace
 __all__ = [
     "EditContext",
     "EncodedChunk",
+    "GreyRange",
     "LabelForm",
     "SegmentationPlan",
     "SplitPreview",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_level
@@ -12,19 +13,29 @@ from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.workspace.catalog import VolumeInfo
 
 __all__ = [
-    "EXISTING",
     "MODES",
     "PLANES",
+    "GreyRange",
     "SegmentationPlan",
     "check_budget",
     "check_choice",
+    "check_grey_range",
+    "check_voxel_size",
     "plan_region",
 ]
 
-MODES = ("slice", "stack")
+MODES = ("slice", "stack", "orthoplane")
 PLANES = {"xy": 0, "xz": 1, "yz": 2}
 """The axis (of z, y, x) that a plane is perpendicular to."""
-EXISTING = ("replace-unedited", "keep")
+
+
+class GreyRange(NamedTuple):
+    """Grey values as a viewer shows them."""
+
+    low: float
+    """Shown black; above `high` where the image is shown inverted."""
+    high: float
+    """Shown white."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,12 @@ class SegmentationPlan:
     model: str
     existing: str
     parameters: InferenceParameters
+    grey_range: GreyRange | None = None
+    """What is shown as black and white, to be taken instead of the volume's own statistics."""
+    centre: tuple[float, float, float] | None = None
+    """Level-0 voxel near which the work begins; the region's middle without it."""
+    is_rehearsal: bool = False
+    """Whether it shall only be said what would change."""
 
     @property
     def voxels(self) -> int:
@@ -64,6 +81,9 @@ class SegmentationPlan:
             "model": self.model,
             "existing": self.existing,
             "parameters": self.parameters.to_json(),
+            "grey_range": None if self.grey_range is None else self.grey_range._asdict(),
+            "centre": None if self.centre is None else list(self.centre),
+            "is_rehearsal": self.is_rehearsal,
         }
 
     @classmethod
@@ -81,6 +101,10 @@ class SegmentationPlan:
             model=value["model"],
             existing=value["existing"],
             parameters=InferenceParameters.from_json(value["parameters"]),
+            # Jobs of earlier releases have none of these.
+            grey_range=GreyRange(**value["grey_range"]) if value.get("grey_range") else None,
+            centre=_triple(value["centre"]) if value.get("centre") else None,
+            is_rehearsal=value.get("is_rehearsal", False),
         )
 
 
@@ -114,6 +138,11 @@ def plan_region(
     return clipped, scale, clipped.downscale(factor).intersect(whole)
 
 
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    z, y, x = values
+    return (float(z), float(y), float(x))
+
+
 def check_budget(roi: Roi, level: ScaleLevel, max_voxels: int) -> None:
     """Refuse a region with more voxels than a job may read."""
     if roi.size > max_voxels:
@@ -145,3 +174,27 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
             f"{name} must be one of {', '.join(choices)}, not {value!r}.",
             ErrorKind.INVALID_PARAMETER,
         )
+
+
+def check_grey_range(value: GreyRange | None) -> None:
+    """Refuse a range of grey values that is no range."""
+    if value is not None and not (isfinite(value.low) and isfinite(value.high - value.low)):
+        raise InvalidInputError(
+            f"A range of grey values has two finite ends, not {value.low:g} and {value.high:g}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    if value is not None and value.low == value.high:
+        raise InvalidInputError(
+            f"Black and white are both {value.low:g}; show the image with some contrast first.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+
+
+def check_voxel_size(nm: float) -> float:
+    """Return a wanted voxel size, or refuse one that no image of cells has."""
+    if not 0.1 <= nm <= 10_000:
+        raise InvalidInputError(
+            f"The voxel size must be from 0.1 to 10,000 nm, not {nm:g}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    return nm

@@ -3,10 +3,11 @@ network and the label store meet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,99 +17,224 @@ import numpy.typing as npt
 
 from segmentation_backend import edits
 from segmentation_backend.geometry import Roi, VoxelSize
-from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
-from segmentation_backend.workspace.planning import SegmentationPlan
+from segmentation_backend.workspace.planning import PLANES, GreyRange, SegmentationPlan
+from segmentation_backend.workspace.rehearsal import SegmentationChange
 
 if TYPE_CHECKING:
     from torch import nn
 
     from segmentation_backend.inference.runner import Mode, Plane
+    from segmentation_backend.workspace.segmenting import Segmenting
 
-__all__ = ["load_network", "rehearse", "run_plan", "to_level_zero"]
+__all__ = ["commit_plan", "load_network", "rehearse_plan", "to_level_zero", "warm_up"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
 
+_SAME = 0.5
+"""Overlap (intersection over union) beside a face of the region from which an object there is the
+one that was found."""
 
-def run_plan(
+Labels = npt.NDArray[np.uint32]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The objects of a region and what is known of those around it."""
+
+    labels: Labels
+    """(z, y, x) of `around`, level-0 voxels, 0 = background; complete inside the region only."""
+    around: Roi
+    roi: Roi
+    provenance: dict[str, Any]
+
+    @property
+    def inside(self) -> Labels:
+        """The objects in the region, 1..n, n at the most."""
+        return np.ascontiguousarray(self.labels[self.roi.slices(self.around.offset)])
+
+    def delta(self, view: LabelView, first_id: int, existing: str) -> Delta:
+        """Return the change that writes the objects and joins them to their other halves."""
+        return edits.import_labels(
+            view,
+            self.roi,
+            self.inside,
+            first_id,
+            cast("edits.Existing", existing),
+            list(self._joins(view)),
+        )
+
+    def _joins(self, view: LabelView) -> Iterator[tuple[int, int]]:
+        """Yield (object, supervoxel) that are the same thing on two sides of a face."""
+        for slab in _slabs(self.around, self.roi):
+            here = self.labels[slab.slices(self.around.offset)]
+            if here.any():
+                yield from _alike(here, view.read_supervoxels(slab))
+
+
+def commit_plan(
     plan: SegmentationPlan,
-    info: VolumeInfo,
-    image: Volume,
+    workspace: Segmenting,
     repository: LabelRepository,
-    models_dir: Path,
     edit: EditContext,
-    progress: Callable[[float, str], None],
+    progress: Progress,
 ) -> Operation:
     """Segment the planned region and commit its objects as one operation.
 
     `progress(share, sentence)` is called after every block; an exception raised from it cancels
-    the run and leaves nothing behind.
+    the run and leaves nothing behind but blocks in the cache.
     """
     done = repository.find_request(edit.request_id, None) if edit.request_id is not None else None
     if done is not None:
         return done
-    # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
-    from segmentation_backend.inference.runner import segment_region
+    found = _segment(plan, workspace, progress)
+    count = int(found.provenance["objects"])
+    progress(COMMIT_AT, f"Saving {count} objects")
 
-    spec = find_model(plan.model, models_dir)
+    def delta(view: LabelView) -> Delta:
+        return found.delta(view, repository.reserve_ids(max(count, 1)), plan.existing)
+
+    # Whatever is newest: a result that took minutes must not fall to an edit made meanwhile.
+    context = replace(edit, base_version=None, provenance=found.provenance)
+    return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
+
+
+def rehearse_plan(
+    plan: SegmentationPlan, workspace: Segmenting, repository: LabelRepository, progress: Progress
+) -> SegmentationChange:
+    """Segment the planned region and return what its objects would change."""
+    found = _segment(plan, workspace, progress)
+    view = repository.at()
+    present = np.count_nonzero(fastremap.unique(view.read_supervoxels(plan.roi)))
+    # Ids that nobody reserved: this delta is counted, never committed.
+    return SegmentationChange.of(found.delta(view, 2**62, plan.existing), int(present))
+
+
+def _segment(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
+    # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
+    from segmentation_backend.inference.cache import BlockCache
+    from segmentation_backend.inference.runner import BlockOptions, segment_region
+
+    info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
+    spec = find_model(plan.model, workspace.models_dir)
     progress(0.0, f"Loading {spec.name}")
-    network = load_network(plan.model, models_dir)
-    found = segment_region(
-        lambda roi: image.read(roi, plan.level),
+    network = load_network(plan.model, workspace.models_dir)
+    digest = _weights_digest(spec, workspace.models_dir)
+    contrast, read = _greys(plan.grey_range, info.contrast, image, plan.level, spec)
+    level = info.levels[plan.level]
+    bounds = Roi((0, 0, 0), level.shape)
+    factor = [c / f for c, f in zip(plan.level_voxel_size, info.voxel_size, strict=True)]
+    seen = [axis for axis in range(3) if plan.mode != "slice" or axis != PLANES[plan.plane]]
+    level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
+    options = BlockOptions(
+        cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
+        identity={"image": info.source, "level": level.to_json(), "weights_sha256": digest},
+        centre=None if plan.centre is None else _at_level(plan.centre, factor),
+        chunk=image.read_chunk(plan.level) if "://" in info.source else None,
+        around=level_around,
+    )
+    labels = segment_region(
+        read,
         plan.level_roi,
-        bounds=Roi((0, 0, 0), info.levels[plan.level].shape),
+        bounds=bounds,
         network=network,
         spec=spec,
-        contrast=info.contrast,
+        contrast=contrast,
         plane=cast("Plane", plan.plane),
         mode=cast("Mode", plan.mode),
         parameters=plan.parameters,
         progress=lambda share, sentence: progress(COMMIT_AT * share, sentence),
+        options=options,
     )
-    labels = to_level_zero(found, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size)
-    labels, _ = fastremap.renumber(labels, in_place=True)
-    count = int(labels.max(initial=0))
-    progress(COMMIT_AT, f"Saving {count} objects")
-    provenance = {
+    reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
+    around = plan.roi.grow(reach).intersect(info.bounds)
+    fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
+    provenance = _provenance(plan, info, contrast, digest)
+    return _numbered(fine, around, plan.roi, provenance)
+
+
+def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any]) -> _Found:
+    """Return the objects of the region, numbered 1..n; those around it only are left out."""
+    inside = labels[roi.slices(around.offset)]
+    ids = fastremap.unique(inside)
+    ids = ids[ids > 0]
+    numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
+    numbers[ids] = np.arange(1, len(ids) + 1)
+    return _Found(numbers[labels], around, roi, provenance | {"objects": len(ids)})
+
+
+def _provenance(
+    plan: SegmentationPlan, info: VolumeInfo, contrast: Contrast, digest: str
+) -> dict[str, Any]:
+    return {
         **plan.to_json(),
         "image": info.source,
-        "weights_sha256": _weights_digest(spec, models_dir),
-        "contrast": {"mean": info.contrast.mean, "std": info.contrast.std},
-        "objects": count,
+        "weights_sha256": digest,
+        "contrast": {"mean": contrast.mean, "std": contrast.std},
         "software": f"mitoglance {version('mitoglance')}",
     }
 
-    def delta(view: LabelView) -> Delta:
-        first = repository.reserve_ids(max(count, 1))
-        return edits.import_labels(
-            view, plan.roi, labels, first, cast("edits.Existing", plan.existing)
-        )
 
-    # Whatever is newest: a result that took minutes must not fall to an edit made meanwhile.
-    context = replace(edit, base_version=None, provenance=provenance)
-    return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
+def _greys(
+    shown: GreyRange | None, contrast: Contrast, image: Volume, level: int, spec: ModelSpec
+) -> tuple[Contrast, Callable[[Roi], npt.NDArray[Any]]]:
+    """Return what the network is to take for mean and deviation, and how it is to read.
+
+    A shown range is mapped to that of the images the model was trained on: black and white are
+    theirs. Inverted values are turned round when read.
+    """
+    if shown is None:
+        return contrast, lambda roi: image.read(roi, level)
+    low, high = sorted(shown)
+    mean, std = spec.norms
+    mapped = Contrast(low + mean * (high - low), std * (high - low), low, high)
+    if shown.low < shown.high:
+        return mapped, lambda roi: image.read(roi, level)
+    return mapped, lambda roi: (low + high) - image.read(roi, level).astype(np.float32)
 
 
-def rehearse(spec: ModelSpec, models_dir: Path) -> None:
+def _at_level(point: tuple[float, float, float], factor: list[float]) -> list[float]:
+    return [p / f for p, f in zip(point, factor, strict=True)]
+
+
+def _slabs(around: Roi, roi: Roi) -> Iterator[Roi]:
+    """Yield what lies beside each face of a region, inside a larger box."""
+    for axis in range(3):
+        for low, high in (
+            (around.offset[axis], roi.offset[axis]),
+            (roi.end[axis], around.end[axis]),
+        ):
+            if low < high:
+                begin, end = list(roi.offset), list(roi.end)
+                begin[axis], end[axis] = low, high
+                yield Roi.from_bounds(begin, end)
+
+
+def _alike(found: Labels, there: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Yield (object, supervoxel) that cover the same voxels for the most part."""
+    ids, numbers = np.unique(there, return_inverse=True)
+    numbers = numbers.reshape(-1).astype(np.int64)
+    flat = found.reshape(-1).astype(np.int64)
+    pairs, shared = np.unique(flat * len(ids) + numbers, return_counts=True)
+    one, other = pairs // len(ids), pairs % len(ids)
+    sizes, others = np.bincount(flat), np.bincount(numbers)
+    same = shared / (sizes[one] + others[other] - shared) >= _SAME
+    for a, b in zip(one[same].tolist(), ids[other[same]].tolist(), strict=True):
+        if a and b:
+            yield a, b
+
+
+def warm_up(spec: ModelSpec, models_dir: Path) -> None:
     """Run a model once on an empty image: libraries, weights and kernels are ready then."""
-    from segmentation_backend.inference.runner import segment_region
+    from segmentation_backend.inference import runner
 
-    segment_region(
-        lambda roi: np.zeros(roi.shape, np.uint8),
-        Roi((0, 0, 0), (2, 128, 128)),
-        network=load_network(spec.name, models_dir),
-        spec=spec,
-        contrast=Contrast(128.0, 30.0, 0.0, 255.0),
-        plane="xy",
-        mode="stack",
-        parameters=InferenceParameters(),
-        progress=lambda share, sentence: None,
-    )
+    runner.warm_up(load_network(spec.name, models_dir), spec)
 
 
 def load_network(name: str, models_dir: Path) -> nn.Module:
@@ -139,7 +265,7 @@ def to_level_zero(
     level_voxel_size: VoxelSize,
     roi: Roi,
     voxel_size: VoxelSize,
-) -> npt.NDArray[np.uint32]:
+) -> Labels:
     """Return labels (z, y, x) of a coarser level on the voxels of `roi` at level 0.
 
     Each fine voxel takes the label of the coarse voxel that its centre lies in.

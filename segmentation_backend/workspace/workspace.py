@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,29 +16,21 @@ import sqlalchemy as sa
 from segmentation_backend.database import open_database
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
-from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import (
     MAIN,
     LabelBase,
     LabelRepository,
     ObjectStats,
-    Operation,
     PackFolder,
     PackStore,
     open_packs,
-)
-from segmentation_backend.models.registry import (
-    ModelSpec,
-    default_model,
-    find_model,
-    list_models,
 )
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.bases import BaseRecord, open_base
 from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
-from segmentation_backend.workspace.editing import EditContext, check_id
+from segmentation_backend.workspace.editing import check_id
 from segmentation_backend.workspace.encoding import (
     EncodedChunk,
     LabelChunks,
@@ -48,14 +40,9 @@ from segmentation_backend.workspace.encoding import (
 )
 from segmentation_backend.workspace.label_edits import LabelEdits
 from segmentation_backend.workspace.label_history import LabelHistory
-from segmentation_backend.workspace.planning import (
-    EXISTING,
-    SegmentationPlan,
-    check_budget,
-    check_choice,
-    plan_region,
-)
+from segmentation_backend.workspace.planning import check_choice
 from segmentation_backend.workspace.previews import Previews, SplitPreview
+from segmentation_backend.workspace.segmenting import Segmenting
 
 __all__ = ["Workspace"]
 
@@ -79,7 +66,7 @@ class _Opened:
         return self.open_image()
 
 
-class Workspace(LabelEdits, LabelHistory):
+class Workspace(LabelEdits, LabelHistory, Segmenting):
     """A data directory, opened. One per process; safe to use from many threads.
 
     >>> workspace = Workspace(Path("data"))
@@ -279,68 +266,9 @@ class Workspace(LabelEdits, LabelHistory):
 
     # Segmentation
 
-    def models(self) -> list[ModelSpec]:
-        """Return the models that can be run here, the default first."""
-        default = default_model(self.models_dir)
-        rest = [m for m in list_models(self.models_dir) if m.name != default.name]
-        return [default, *rest]
-
-    def plan_segmentation(
-        self,
-        volume: str,
-        roi: Roi,
-        *,
-        mode: str = "slice",
-        plane: str = "xy",
-        model: str | None = None,
-        level: int | None = None,
-        existing: str = "replace-unedited",
-        parameters: Mapping[str, Any] | None = None,
-        enforce_budget: bool = True,
-    ) -> SegmentationPlan:
-        """Clip a region, choose its level and check everything a worker would refuse later."""
-        info = self.volume(volume)
-        check_choice("existing", existing, EXISTING)
-        spec = (
-            default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
-        )
-        chosen = InferenceParameters.from_json(parameters or {})
-        clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, spec.voxel_size_nm)
-        if enforce_budget:
-            check_budget(level_roi, scale, self.max_voxels)
-        return SegmentationPlan(
-            volume=volume,
-            roi=clipped,
-            mode=mode,
-            plane=plane,
-            level=scale.level,
-            level_voxel_size=scale.voxel_size,
-            level_roi=level_roi,
-            model=spec.name,
-            existing=existing,
-            parameters=chosen,
-        )
-
-    def segment(
-        self,
-        plan: SegmentationPlan,
-        edit: EditContext,
-        progress: Callable[[float, str], None] = lambda share, sentence: None,
-    ) -> Operation:
-        """Run a plan here and now (in a worker, or a notebook) and commit its objects."""
-        from segmentation_backend.workspace.segmentation import run_plan
-
-        opened = self._open(plan.volume)
-        repository = self.repository(plan.volume, edit.branch)
-        return run_plan(
-            plan, opened.info, opened.image, repository, self.models_dir, edit, progress
-        )
-
-    def warm_up(self) -> None:
-        """Load the default network and run it once on nothing, so that no user waits for that."""
-        from segmentation_backend.workspace.segmentation import rehearse
-
-        rehearse(default_model(self.models_dir), self.models_dir)
+    def image(self, volume: str) -> Volume:
+        """Return the image of a volume, opened."""
+        return self._open(volume).image
 
     def counted_share(self, volume: str) -> float:
         """Return how much of a volume's base labels is counted, 0 to 1; 1 without any."""

@@ -184,7 +184,7 @@ def make_by_commits_into(repository: LabelRepository, cubes: Cubes) -> LabelRepo
     for chunk in range(cubes.chunks):
         first = repository.reserve_ids(PER_CHUNK)
         labels = cubes.labels(chunk)
-        delta = import_labels(repository.at(), cubes.roi(chunk), labels, first, "keep")
+        delta = import_labels(repository.at(), cubes.roi(chunk), labels, first, "fill-empty")
         repository.commit(delta, OperationMeta("import", "ann", request_id=f"import-{chunk}"))
     editor = Editor(repository)
     for merge in range(1, cubes.merges + 1):

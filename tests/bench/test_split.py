@@ -91,7 +91,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     repository = workspace.repository("em")
     labels, first = tissue(request.param), repository.reserve_ids(61)
     view = repository.at()
-    delta = import_labels(view, view.bounds, labels, first, "keep")
+    delta = import_labels(view, view.bounds, labels, first, "fill-empty")
     repository.commit(delta, OperationMeta("segment", "nobody"))
     groups = [[body.centre] for body in request.param]
     yield Scene(workspace, groups, plain_division(workspace, groups), bare_commit(folder))

@@ -51,7 +51,7 @@ class Place:
             workspace.engine, Path("unused"), "cell", levels, packs=packs, hook=hook
         )
         first = repository.reserve_ids(int(labels.max()))
-        delta = edits.import_labels(repository.at(), WHOLE, labels, first, "keep")
+        delta = edits.import_labels(repository.at(), WHOLE, labels, first, "fill-empty")
         meta = OperationMeta("segment", user, request_id=request_id)
         return repository.commit(delta, meta).operation_id
 

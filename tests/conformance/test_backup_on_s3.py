@@ -95,7 +95,7 @@ def test_packs_of_a_deleted_branch_leave_the_bucket(place: Place) -> None:
     side = repository.branch("side")
     labels = np.zeros(SHAPE, np.uint32)
     labels[0, :5, :5] = 1
-    made = import_labels(side.at(), WHOLE, labels, side.reserve_ids(1), "keep")
+    made = import_labels(side.at(), WHOLE, labels, side.reserve_ids(1), "fill-empty")
     side.commit(made, OperationMeta("segment", "ana"))
     repository.delete_branch("side")
 

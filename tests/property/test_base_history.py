@@ -222,7 +222,7 @@ class BaseHistory(RuleBasedStateMachine):
         roi = self.box(data)
         labels = np.zeros(roi.shape, dtype=np.uint32)
         labels[: max(1, roi.shape[0] // 2)] = 1
-        existing = data.draw(st.sampled_from(["keep", "replace-unedited"]))
+        existing = data.draw(st.sampled_from(["fill-empty", "replace-unedited"]))
         view, now = self.repository.at(), self.states[-1]
         first = self.repository.reserve_ids(1)
         delta = import_labels(view, roi, labels, first, existing)

@@ -128,7 +128,10 @@ class Branches(RuleBasedStateMachine):
         first = self.main.reserve_ids(int(labels.max()))
         before = self.now(name).voxels
         self.commit(
-            name, import_labels(view, view.bounds, labels, first, "keep"), "segment", user=user
+            name,
+            import_labels(view, view.bounds, labels, first, "fill-empty"),
+            "segment",
+            user=user,
         )
         ranks = np.unique(labels[labels > 0])
         new = np.where(labels > 0, np.searchsorted(ranks, labels) + first, 0).astype(np.uint64)

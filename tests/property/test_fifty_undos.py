@@ -104,7 +104,7 @@ class Hand:
         roi = Roi((begin[0], begin[1], begin[2]), (8, 8, 8))
         labels = np.zeros(roi.shape, dtype=np.uint64)
         labels[1:7, 1:7, 1:4], labels[1:7, 1:7, 5:8] = 1, 2
-        return edits.import_labels(view, roi, labels, self.repository.reserve_ids(2), "keep")
+        return edits.import_labels(view, roi, labels, self.repository.reserve_ids(2), "fill-empty")
 
     def clean(self, view: LabelView) -> Delta:
         return edits.filter_small(view, min_voxels=self.random.choice([5, 20]))
@@ -122,7 +122,10 @@ def filled(folder: Path) -> LabelRepository:
     first = repository.reserve_ids(72)
     context = EditContext("ann")
     Editor(repository).commit(
-        "import", {}, context, lambda view: edits.import_labels(view, roi, labels, first, "keep")
+        "import",
+        {},
+        context,
+        lambda view: edits.import_labels(view, roi, labels, first, "fill-empty"),
     )
     return repository
 

@@ -101,7 +101,7 @@ class LabelHistory(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         user=st.sampled_from(USERS),
-        existing=st.sampled_from(["keep", "replace-unedited"]),
+        existing=st.sampled_from(["fill-empty", "replace-unedited"]),
         count=st.integers(1, 4),
     )
     def import_boxes(self, data: st.DataObject, user: str, existing: str, count: int) -> None:
@@ -118,7 +118,7 @@ class LabelHistory(RuleBasedStateMachine):
         now = self.states[-1]
         voxels = now.voxels.copy()
         inside = voxels[roi.slices()]
-        if existing != "keep":
+        if existing != "fill-empty":
             edited = np.array(sorted(now.changed_by_people), dtype=np.uint64)
             inside[~np.isin(inside, edited)] = 0
         ranks = np.unique(labels[labels > 0])

@@ -40,7 +40,9 @@ class Editor:
     def commit(self, delta: Delta, kind: str, user: str = "ann", **meta: object) -> Operation:
         return self.repository.commit(delta, OperationMeta(kind, user, **meta))  # type: ignore[arg-type]
 
-    def paint(self, labels: np.ndarray, user: str = "ann", existing: str = "keep") -> Operation:
+    def paint(
+        self, labels: np.ndarray, user: str = "ann", existing: str = "fill-empty"
+    ) -> Operation:
         view = self.repository.at()
         first = self.repository.reserve_ids(int(labels.max()))
         delta = import_labels(view, view.bounds, labels, first, existing)  # type: ignore[arg-type]

@@ -52,14 +52,14 @@ def test_labels_get_consecutive_new_ids_in_their_order(editor: Editor) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint32, np.int64, np.uint64])
 def test_any_whole_number_dtype_is_taken(editor: Editor, dtype: type) -> None:
-    import_into(editor, Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), dtype=dtype), "keep")
+    import_into(editor, Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), dtype=dtype), "fill-empty")
     assert editor.repository.at().object(1).voxels == 8
 
 
 def test_keep_writes_only_where_there_is_no_label(editor: Editor) -> None:
     editor.boxes((0, 0, 0))
     roi = Roi((0, 0, 0), (10, 10, 20))
-    import_into(editor, roi, np.ones(roi.shape, dtype=np.uint32), "keep")
+    import_into(editor, roi, np.ones(roi.shape, dtype=np.uint32), "fill-empty")
     view = editor.repository.at()
     assert view.object(1).voxels == 1000
     assert view.object(2).bbox == Roi((0, 0, 10), (10, 10, 10))
@@ -69,7 +69,7 @@ def test_keep_writes_only_where_there_is_no_label(editor: Editor) -> None:
 def test_a_label_that_is_covered_wholly_makes_no_object(editor: Editor) -> None:
     editor.boxes((0, 0, 0))
     roi = Roi((2, 2, 2), (3, 3, 3))
-    import_into(editor, roi, np.ones(roi.shape, dtype=np.uint32), "keep")
+    import_into(editor, roi, np.ones(roi.shape, dtype=np.uint32), "fill-empty")
     assert [o.root for o in editor.repository.at().objects()] == [1]
     assert editor.repository.operation(2).added_roots == ()
 
@@ -133,7 +133,7 @@ def test_importing_the_same_slice_again_gives_fresh_objects(editor: Editor) -> N
 
 def test_an_empty_result_is_an_operation_that_changes_nothing(editor: Editor) -> None:
     roi = editor.repository.at().bounds
-    import_into(editor, roi, np.zeros(roi.shape, dtype=np.uint32), "keep")
+    import_into(editor, roi, np.zeros(roi.shape, dtype=np.uint32), "fill-empty")
     operation = editor.repository.operation(1)
     assert (operation.bbox, operation.wrote_voxels) == (None, False)
 
@@ -141,14 +141,20 @@ def test_an_empty_result_is_an_operation_that_changes_nothing(editor: Editor) ->
 @pytest.mark.parametrize(
     ("roi", "labels", "first_id", "existing", "kind"),
     [
-        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 3), int), 1, "keep", "INVALID_PARAMETER"),
-        (Roi((0, 0, 0), (2, 2, 2)), -np.ones((2, 2, 2), int), 1, "keep", "INVALID_PARAMETER"),
-        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2)), 1, "keep", "UNSUPPORTED_DTYPE"),
-        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 0, "keep", "INVALID_PARAMETER"),
-        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 2**63, "keep", "INVALID_PARAMETER"),
+        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 3), int), 1, "fill-empty", "INVALID_PARAMETER"),
+        (Roi((0, 0, 0), (2, 2, 2)), -np.ones((2, 2, 2), int), 1, "fill-empty", "INVALID_PARAMETER"),
+        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2)), 1, "fill-empty", "UNSUPPORTED_DTYPE"),
+        (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 0, "fill-empty", "INVALID_PARAMETER"),
+        (
+            Roi((0, 0, 0), (2, 2, 2)),
+            np.ones((2, 2, 2), int),
+            2**63,
+            "fill-empty",
+            "INVALID_PARAMETER",
+        ),
         (Roi((0, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 1, "all", "INVALID_PARAMETER"),
-        (Roi((0, 0, 0), (0, 2, 2)), np.ones((0, 2, 2), int), 1, "keep", "ROI_EMPTY"),
-        (Roi((39, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 1, "keep", "ROI_OUT_OF_BOUNDS"),
+        (Roi((0, 0, 0), (0, 2, 2)), np.ones((0, 2, 2), int), 1, "fill-empty", "ROI_EMPTY"),
+        (Roi((39, 0, 0), (2, 2, 2)), np.ones((2, 2, 2), int), 1, "fill-empty", "ROI_OUT_OF_BOUNDS"),
     ],
 )
 def test_bad_results_are_refused(

@@ -66,7 +66,7 @@ def test_a_stream_is_read_once_and_only_as_fast_as_it_is_used(editor: Editor) ->
 
 
 def test_only_the_layers_where_the_box_shrinks_are_read(editor: Editor) -> None:
-    editor.paint(np.ones(editor.shape, dtype=np.uint32), existing="keep")
+    editor.paint(np.ones(editor.shape, dtype=np.uint32), existing="fill-empty")
     view = editor.repository.at()
     asked: list[ChunkKey] = []
     load = view.load_chunks

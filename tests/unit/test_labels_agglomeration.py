@@ -39,7 +39,9 @@ def repository_with_ids(folder: Path, count: int) -> LabelRepository:
     if repository.head == 0:
         labels = np.arange(1, count + 1, dtype=np.uint64).reshape(shape)
         roi = Roi((0, 0, 0), shape)
-        delta = import_labels(repository.at(), roi, labels, repository.reserve_ids(count), "keep")
+        delta = import_labels(
+            repository.at(), roi, labels, repository.reserve_ids(count), "fill-empty"
+        )
         repository.commit(delta, OperationMeta("import", "ann"))
     return repository
 

@@ -49,7 +49,9 @@ def import_boxes(
 ) -> Operation:
     labels = boxes(*corners)
     view = repository.at()
-    delta = import_labels(view, view.bounds, labels, repository.reserve_ids(len(corners)), "keep")
+    delta = import_labels(
+        view, view.bounds, labels, repository.reserve_ids(len(corners)), "fill-empty"
+    )
     return repository.commit(delta, OperationMeta("segment", user, **meta))  # type: ignore[arg-type]
 
 

@@ -33,7 +33,7 @@ def test_levels_follow_changes_at_odd_places(
 ) -> None:
     editor = Editor(tmp_path, shape, voxel_size)
     rng = np.random.default_rng(2)
-    for existing in ("keep", "replace-unedited", "keep", "replace-unedited"):
+    for existing in ("fill-empty", "replace-unedited", "fill-empty", "replace-unedited"):
         begin = [int(rng.integers(0, n)) for n in shape]
         end = [min(n, b + int(rng.integers(1, 40))) for b, n in zip(begin, shape, strict=True)]
         roi = Roi.from_bounds(begin, end)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation_backend.errors import InvalidInputError
+from segmentation_backend.errors import FormatError, InvalidInputError
 from segmentation_backend.inference.panoptic import (
     Maps,
     find_centres,
@@ -177,6 +177,76 @@ def test_every_object_is_connected_and_no_foreground_is_lost(seed):
     assert cc3d.connected_components(joined, connectivity=8).max() == joined.max()
 
 
+def naive_neighbours(pieces, piece):
+    """Return how many pairs of pixels a piece shares with each other piece, corners included."""
+    pairs = {}
+    for y, x in np.argwhere(pieces == piece):
+        around = pieces[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+        for other in around[(around > 0) & (around != piece)].tolist():
+            pairs[other] = pairs.get(other, 0) + 1
+    return pairs
+
+
+def naive_join(groups, min_area):
+    """Return objects as `join_fragments` describes them, pass by pass over the pixels."""
+    pieces = cc3d.connected_components(groups, connectivity=8).astype(np.int64)
+    group = {int(p): int(groups[pieces == p][0]) for p in np.unique(pieces[pieces > 0])}
+    for _ in range(4):
+        area = {int(p): int((pieces == p).sum()) for p in np.unique(pieces[pieces > 0])}
+        wanted = {}
+        for p, own in area.items():
+            largest = max(area[q] for q in area if group[q] == group[p])
+            hosts = [
+                (pixels, area[q], -q)
+                for q, pixels in naive_neighbours(pieces, p).items()
+                if own < area[q] and (own < min_area or (own < largest and own < area[q] / 4))
+            ]
+            wanted[p] = -max(hosts)[2] if hosts else p
+        ends = dict(wanted)
+        for _ in area:
+            ends = {p: wanted[q] for p, q in ends.items()}
+        pieces = np.vectorize({0: 0, **ends}.get, otypes=[np.int64])(pieces)
+    return pieces
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), min_area=st.integers(0, 30))
+def test_joining_equals_its_definition(seed, min_area):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 4, (rng.integers(1, 6), rng.integers(1, 6))).astype(np.int32)
+    groups = np.repeat(np.repeat(coarse, 3, 0), 4, 1)
+    groups[rng.random(groups.shape) < 0.1] = 0
+    assert same_partition(join_fragments(groups, min_area), naive_join(groups, min_area))
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 10000])
+def test_of_too_many_objects_the_largest_are_kept(most):
+    labels = discs((64, 128), (12, 12, 6), (12, 40, 9), (12, 70, 7), (44, 40, 8))
+    wanted = InferenceParameters(fine_boundaries=True, maximum_objects_per_class=most)
+    objects = segment_maps(perfect_maps(labels), wanted)
+    assert objects.max() == min(most, 4)
+    assert objects[12, 40] > 0
+    assert (objects[12, 12] > 0) == (most >= 4)
+
+
+@pytest.mark.parametrize(
+    ("centres", "offsets"),
+    [((16, 8), (2, 16, 8)), ((16, 16), (2, 16, 8)), ((16, 16), (1, 16, 16)), ((4, 3), (2, 4, 3))],
+)
+def test_maps_that_do_not_cover_the_same_section_are_refused(centres, offsets):
+    maps = Maps(*(np.ones(shape, np.float32) for shape in ((64, 64), centres, offsets)))
+    with pytest.raises(FormatError, match="same pixels"):
+        segment_maps(maps, InferenceParameters())
+
+
+def test_maps_that_are_no_numbers_give_no_objects_and_no_crash():
+    maps = perfect_maps(discs((64, 64), (20, 20, 10)), 4)
+    broken = Maps(maps.probability * np.nan, maps.centres * np.nan, maps.offsets * np.nan)
+    assert not segment_maps(broken, InferenceParameters()).any()
+    blind = Maps(maps.probability, maps.centres, maps.offsets * np.nan)
+    assert segment_maps(blind, InferenceParameters()).max() == 1
+
+
 def test_time_does_not_grow_with_the_number_of_objects():
     def seconds(step):
         side = 512
@@ -211,6 +281,13 @@ def test_time_does_not_grow_with_the_number_of_objects():
         {"median_slices": True},
         {"min_size": -1},
         {"fine_boundaries": 1},
+        {"pixel_vote_thr": 0},
+        {"pixel_vote_thr": 4},
+        {"allow_one_view": "yes"},
+        {"maximum_objects_per_class": 0},
+        {"label_erosion": 51},
+        {"label_dilation": -1},
+        {"fill_holes_in_segmentation": None},
         {"colour": "red"},
     ],
 )

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
+from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import (
     Tiling,
-    _spans,
     normalise,
     predict_maps,
+    predict_tiles,
     segment_slice,
 )
 from segmentation_backend.models.mitonet import MitoNet, MitoNetConfig
@@ -53,21 +52,6 @@ class Context(nn.Module):
 
 
 TILING = Tiling(side=96, halo=32)
-
-
-@given(length=st.integers(1, 900), side=st.sampled_from([96, 160, 256]))
-def test_cores_cover_every_pixel_once_and_tiles_reach_around_them(length, side):
-    tiling = Tiling(side=side, halo=32)
-    spans = _spans(length, tiling)
-    edges = [0] + [span.core_end for span in spans]
-    assert [span.core_start for span in spans] == edges[:-1]
-    assert edges[-1] == length
-    assert edges == sorted(set(edges))
-    for span in spans:
-        assert span.start % 16 == 0
-        assert span.start <= max(span.core_start - 30, 0)
-        assert span.core_end <= span.start + side
-        assert span.core_end == length or span.core_end <= span.start + side - 30
 
 
 @pytest.mark.parametrize("fine", [True, False])
@@ -116,6 +100,7 @@ def test_all_tiles_have_one_shape_that_the_network_accepts():
     tiling = Tiling(side=256, halo=32, padding_factor=128)
     predict_maps(np.zeros((300, 700), np.float32), network, InferenceParameters(), tiling)
     assert set(network.shapes) == {(1, 1, 256, 256)}
+    assert len(network.shapes) == 2 * 4
     network.shapes.clear()
     predict_maps(np.zeros((100, 131), np.float32), network, InferenceParameters(), tiling)
     assert network.shapes == [(1, 1, 128, 256)]
@@ -135,3 +120,96 @@ def test_every_grey_scale_gives_the_same_objects(dtype):
 
 def test_a_flat_volume_does_not_divide_by_zero():
     assert not normalise(np.full((8, 8), 7, np.uint8), Grey(7, 0)).any()
+
+
+def test_what_is_not_a_number_is_mean_grey():
+    image = np.array([[1.0, np.nan, np.inf, -np.inf]], np.float32)
+    np.testing.assert_array_equal(normalise(image, Grey(1, 1)), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_a_batch_changes_neither_maps_nor_shapes(batch):
+    tiles = list(np.random.default_rng(0).normal(size=(5, 64, 96)).astype(np.float32))
+    network = Threshold()
+    maps = list(predict_tiles(iter(tiles), network, InferenceParameters(), batch))
+    assert set(network.shapes) == {(batch, 1, 64, 96)}
+    assert len(maps) == 5
+    for tile, found in zip(tiles, maps, strict=True):
+        np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-4 * tile)), rtol=1e-5)
+        np.testing.assert_array_equal(found.offsets[0], tile[::4, ::4])
+
+
+def test_of_several_classes_all_but_the_background_are_foreground():
+    class Three(Threshold):
+        def forward(self, x, render_steps=2, interpolate_ins=True):
+            output = super().forward(x, render_steps, interpolate_ins)
+            return {**output, "sem_logits": torch.cat([-x, x, x], 1)}
+
+    tile = np.linspace(-2, 2, 32 * 32, dtype=np.float32).reshape(32, 32)
+    (maps,) = predict_tiles([tile], Three(), InferenceParameters())
+    expected = 2 * np.exp(tile) / (np.exp(-tile) + 2 * np.exp(tile))
+    np.testing.assert_allclose(maps.probability, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda o: o.pop("offsets"), "offsets"),
+        (lambda o: o.update(ctr_hmp=o["ctr_hmp"][..., 1:]), "ctr_hmp have shape"),
+        (lambda o: o.update(sem_logits=o["sem_logits"] * torch.nan), "not numbers"),
+        (lambda o: o.update(sem_logits=3), "sem_logits"),
+    ],
+)
+def test_an_answer_that_is_no_panoptic_one_is_refused(change, words):
+    class Broken(Threshold):
+        def forward(self, x, render_steps=2, interpolate_ins=True):
+            output = super().forward(x, render_steps, interpolate_ins)
+            change(output)
+            return output
+
+    with pytest.raises(FormatError, match=words) as caught:
+        list(predict_tiles([np.zeros((32, 32), np.float32)], Broken(), InferenceParameters()))
+    assert caught.value.kind == ErrorKind.MODEL_OUTPUT_INVALID
+
+
+class Narrow(Threshold):
+    """Has memory for so many tiles at once."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+
+    def forward(self, x, render_steps=2, interpolate_ins=True):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x, render_steps, interpolate_ins)
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(caplog):
+    tiles = list(np.random.default_rng(0).normal(size=(11, 32, 32)).astype(np.float32))
+    network = Narrow(2)
+    maps = list(predict_tiles(tiles, network, InferenceParameters(), batch=8))
+    roomy = list(predict_tiles(tiles, Threshold(), InferenceParameters(), batch=8))
+    assert set(network.shapes) == {(2, 1, 32, 32)}
+    for a, b in zip(maps, roomy, strict=True):
+        np.testing.assert_array_equal(a.probability, b.probability)
+    assert "batches of 2 tiles" in caplog.text
+    assert "batches of 4 tiles" in caplog.text
+
+
+def test_a_tile_that_does_not_fit_is_an_error_with_a_way_out():
+    with pytest.raises(ResourceError, match="smaller model") as caught:
+        list(predict_tiles([np.zeros((32, 32), np.float32)], Narrow(0), InferenceParameters(), 4))
+    assert caught.value.kind == ErrorKind.OUT_OF_MEMORY
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_same_maps_as_the_cpu():
+    torch.manual_seed(0)
+    network = MitoNet(MitoNetConfig(render_points=64)).eval()
+    tiles = list(np.random.default_rng(0).normal(size=(11, 128, 128)).astype(np.float32))
+    slow = list(predict_tiles(tiles, network, InferenceParameters()))
+    fast = list(predict_tiles(tiles, network.cuda(), InferenceParameters()))
+    for a, b in zip(slow, fast, strict=True):
+        assert np.abs(a.probability - b.probability).mean() < 0.01
+        assert np.abs(a.centres - b.centres).mean() < 0.01

@@ -82,7 +82,7 @@ def test_a_plan_survives_json() -> None:
         level_voxel_size=(8.0, 8.0, 8.0),
         level_roi=Roi((0, 1, 1), (1, 10, 16)),
         model="mitoglance-small",
-        existing="keep",
+        existing="fill-empty",
         parameters=replace(InferenceParameters(), confidence_thr=0.4),
     )
     assert SegmentationPlan.from_json(plan.to_json()) == plan

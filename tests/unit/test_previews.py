@@ -89,7 +89,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     labels = dumbbell(SHAPE)
     repository = opened.repository("cell")
     view, first = repository.at(), repository.reserve_ids(1)
-    delta = import_labels(view, view.bounds, labels, first, "keep")
+    delta = import_labels(view, view.bounds, labels, first, "fill-empty")
     repository.commit(delta, OperationMeta("segment", "ann"))
     yield opened
     opened.close()

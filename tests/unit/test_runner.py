@@ -1,16 +1,19 @@
 """A region is read with a margin inside the volume, and only its own labels come back."""
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from stand_in_network import Blobs
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
+from segmentation_backend.inference.cache import BlockCache
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.inference.runner import segment_region
+from segmentation_backend.inference.runner import BlockOptions, segment_region, warm_up
 from segmentation_backend.models.registry import find_model
 
 
@@ -71,14 +74,10 @@ def test_a_slice_of_any_plane_has_the_shape_of_its_region(plane, roi, tmp_path):
     assert labels.max() >= 1
 
 
-def test_the_margin_is_read_but_never_beyond_the_volume(tmp_path):
+def test_what_is_read_is_the_block_and_never_beyond_the_volume(tmp_path):
     source = Source()
     run(source, Roi((20, 40, 0), (1, 20, 60)), tmp_path)
-    (box,) = source.read_boxes
-    assert box.offset[0] == 20
-    assert box.shape[0] == 1
-    assert box.offset[1] < 40 < 60 < box.end[1]
-    assert box.offset[2] == 0
+    assert source.read_boxes == [Roi((20, 0, 0), (1, 90, 100))]
 
 
 def test_the_margin_decides_what_an_object_at_the_edge_is(tmp_path):
@@ -112,11 +111,12 @@ def test_sections_of_slice_mode_have_objects_of_their_own(tmp_path):
     assert set.union(*ids) == set(range(1, int(labels.max()) + 1))
 
 
-def test_slivers_left_by_the_regions_edge_are_dropped(tmp_path):
+def test_a_region_cuts_objects_and_drops_none_of_their_voxels(tmp_path):
     source = Source()
-    roi = Roi((20, 10, 10), (1, 70, 69))  # one column of the sphere at x 90 begins at x 78
-    assert run(source, roi, tmp_path, min_area=0).max() == 3
-    assert run(source, roi, tmp_path, min_area=20).max() == 2
+    wide = run(source, Roi((20, 10, 10), (1, 70, 90)), tmp_path)
+    cut = run(source, Roi((20, 10, 10), (1, 70, 69)), tmp_path)
+    assert cut.max() == 3  # one column of the sphere at x 90 begins at x 78
+    np.testing.assert_array_equal(cut > 0, wide[..., :69] > 0)
 
 
 def test_progress_follows_each_section_and_ends_at_one(tmp_path):
@@ -126,7 +126,19 @@ def test_progress_follows_each_section_and_ends_at_one(tmp_path):
         progress=lambda share, text: told.append((share, text)),
     )  # fmt: skip
     assert [share for share, _ in told] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert told[1][1] == "Section 2 of 5"
+    assert told[1][1] == "Block 2 of 5"
+
+
+def test_progress_tells_of_sections_within_blocks(tmp_path):
+    told = []
+    run(
+        Source(), Roi((0, 0, 0), (40, 90, 100)), tmp_path, mode="stack",
+        progress=lambda share, text: told.append((share, text)),
+    )  # fmt: skip
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert told[-1] == (1.0, "Block 1 of 1")
+    assert told[6][1] == "Section 7 of 40"
 
 
 @pytest.mark.parametrize("mode", ["slice", "stack"])
@@ -142,7 +154,56 @@ def test_cancelling_stops_reading_and_running(mode, tmp_path):
     with pytest.raises(InterruptedError):
         run(source, Roi((0, 0, 0), (100, 64, 64)), tmp_path, mode=mode, progress=cancel)
     assert len(done) == 3
-    assert len(source.read_boxes) == 1
+    assert not [t for t in threading.enumerate() if t.name.startswith("look-ahead") and waits(t)]
+    # One block at a time is read while another is computed, and one more may have begun.
+    finished = 3 if mode == "slice" else 1
+    assert len(source.read_boxes) <= finished + 2
+
+
+def test_the_network_sees_tiles_of_one_shape_wherever_the_region_lies(tmp_path):
+    source = Source((1, 1400, 900))
+    network = Blobs()
+    spec = find_model("mitoglance_small", tmp_path)
+    for offset in ((0, 0, 0), (0, 700, 300), (0, 1000, 500)):
+        segment_region(
+            source.read, Roi(offset, (1, 400, 400)), network, spec, Grey(), "xy", "slice",
+            InferenceParameters(), lambda share, text: None, bounds=source.bounds,
+        )  # fmt: skip
+    assert set(network.shapes) == {(1, 1, 640, 640)}
+    network.shapes.clear()
+    warm_up(network, spec)
+    assert set(network.shapes) == {(1, 1, 640, 640)}
+
+
+def test_on_block_gets_every_block_before_progress_hears_of_it(tmp_path):
+    source, order = Source((6, 90, 100)), []
+    options = BlockOptions(
+        centre=(5.5, 40, 40), on_block=lambda r: order.append(r.block.index), keep_maps=True
+    )
+    segment_region(
+        source.read, source.bounds, Threshold(), find_model("mitoglance_small", tmp_path), Grey(),
+        "xy", "slice", InferenceParameters(), lambda share, text: order.append(share),
+        bounds=source.bounds, options=options,
+    )  # fmt: skip
+    assert order[0::2] == [(z, 0, 0) for z in (5, 4, 3, 2, 1, 0)]
+    assert order[1::2] == [n / 6 for n in range(1, 7)]
+
+
+def test_a_cache_needs_to_know_what_it_keeps(tmp_path):
+    source = Source()
+    with pytest.raises(InvalidInputError, match="identity"):
+        segment_region(
+            source.read, source.bounds, Threshold(), find_model("mitoglance_small", tmp_path),
+            Grey(), "xy", "stack", InferenceParameters(), lambda share, text: None,
+            options=BlockOptions(cache=BlockCache(tmp_path)),
+        )  # fmt: skip
+    assert not source.read_boxes
+
+
+def waits(thread):
+    """Whether a thread goes on after it had time to end."""
+    thread.join(5)
+    return thread.is_alive()
 
 
 def test_a_read_error_is_not_an_empty_result(tmp_path):

@@ -1,12 +1,9 @@
 """Sections become 3D objects: linked through noise, and neighbours stay apart."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from segmentation_backend.inference.panoptic import Maps
 from segmentation_backend.inference.parameters import InferenceParameters
@@ -108,6 +105,53 @@ def test_the_arms_of_a_bent_object_are_one():
     assert link([section(bow)] * 8 + [section(left, right)] * 10).max() == 1
 
 
+def ball(z, y, x, radius, depth=24):
+    """Yield the sections of a ball as masks."""
+    for section_z in range(depth):
+        across = radius**2 - (section_z - z) ** 2
+        yield disc(y, x, np.sqrt(across)) if across > 0 else np.zeros((SIDE, SIDE), bool)
+
+
+def test_a_tip_is_not_the_arm_of_what_lies_behind_it():
+    # The lower ball is in the way of the upper one, which fills its place once it has ended.
+    lower, upper = ball(8, 30, 30, 9), ball(15, 34, 36, 14)
+    sections = [section(u & ~below, below) for below, u in zip(lower, upper, strict=True)]
+    labels = link(sections)
+    assert labels.max() == 2
+    assert labels[8, 30, 30] != labels[16, 34, 40]
+
+
+@pytest.mark.parametrize("merged", [1, 2])
+@pytest.mark.parametrize("smaller_first", [True, False])
+def test_neighbours_do_not_swap_behind_a_section_that_shows_them_as_one(merged, smaller_first):
+    # Before it the left one is larger, after it the right one: best overlaps lead across.
+    before = section(disc(32, 20, 11), disc(32, 40, 8))
+    after = section(disc(32, 22, 8), disc(32, 42, 11))
+    if smaller_first:
+        before, after = before[:, ::-1], after[:, ::-1]
+    together = section((before > 0) | (after > 0))
+    labels = link([before] * 8 + [together] * merged + [after] * 8)
+    assert labels.max() == 2
+    for x in (20, 42) if not smaller_first else (SIDE - 21, SIDE - 43):
+        assert labels[0, 32, x] == labels[-1, 32, x]
+
+
+def test_the_numbers_within_sections_do_not_matter():
+    rng = np.random.default_rng(3)
+    balls = [ball(*rng.uniform((4, 8, 8), (20, 56, 56)), rng.uniform(5, 12)) for _ in range(8)]
+    sections = [section(*masks) for masks in zip(*balls, strict=True)]
+    mixed = [np.append(0, 1 + rng.permutation(8)).astype(np.int32)[s] for s in sections]
+    np.testing.assert_array_equal(link(sections), link(mixed))
+
+
+def test_more_profiles_than_two_bytes_count():
+    y, x = np.mgrid[:128, :128]
+    specks = np.where((y % 2 == 0) & (x % 2 == 0), y // 2 * 64 + x // 2 + 1, 0).astype(np.int32)
+    labels = link_sections([specks] * 20, (20, 128, 128), InferenceParameters())
+    assert labels.max() == 4096
+    assert (labels == labels[0]).all()
+
+
 def test_empty_sections_and_an_empty_stack_are_no_objects():
     assert not link([section()] * 4).any()
     assert link_sections(iter([]), (0, SIDE, SIDE), InferenceParameters()).shape == (0, SIDE, SIDE)
@@ -136,6 +180,13 @@ def test_median_equals_its_definition(count, length):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+def test_median_is_of_the_sections_own_and_not_of_medians():
+    values = [0, 1, 0, 1, 0, 0, 1, 1, 0]
+    result = [m.probability[0, 0] for m in median_sections(maps_of(values), 3)]
+    # A recursive filter would carry the first 0 on: 0 0 0 0 0 0 1 1 0.
+    np.testing.assert_array_equal(result, [0, 0, 1, 0, 0, 0, 1, 1, 0])
+
+
 def test_median_leaves_centres_of_the_section_itself():
     values = [0.1, 0.9, 0.2, 0.8]
     centres = [m.centres[0, 0] for m in median_sections(maps_of(values), 3)]
@@ -153,16 +204,11 @@ def test_small_and_flat_objects_are_dropped_unless_the_edge_cuts_them():
     np.testing.assert_array_equal(kept > 0, (labels == 1) | (labels == 4))
 
 
-class Threshold(nn.Module):
-    def forward(self, x, render_steps=2, interpolate_ins=True):
-        coarse = torch.zeros_like(x[..., ::4, ::4])
-        return {"sem_logits": 4 * x, "ctr_hmp": coarse, "offsets": torch.cat([coarse, coarse], 1)}
-
-
-@dataclass(frozen=True)
-class Grey:
-    mean: float = 128.0
-    std: float = 40.0
+def maps_of_image(image) -> Iterator[Maps]:
+    coarse = np.zeros((SIDE // 4, SIDE // 4), np.float32)
+    for values in image:
+        probability = (values > 128).astype(np.float32)
+        yield Maps(probability, coarse, np.zeros((2, *coarse.shape), np.float32))
 
 
 def test_a_stack_is_segmented_with_progress_after_each_section():
@@ -170,7 +216,7 @@ def test_a_stack_is_segmented_with_progress_after_each_section():
     image[:, disc(20, 20, 9)] = image[3:, disc(46, 46, 8)] = 220
     image[6] = 60  # a lost section, which the median restores
     told = []
-    labels = segment_stack(image, Threshold(), Grey(), InferenceParameters(), told.append)
+    labels = segment_stack(maps_of_image(image), image.shape, InferenceParameters(), told.append)
     assert labels.max() == 2
     assert labels.dtype == np.uint32
     assert told == list(range(1, 13))
@@ -184,4 +230,4 @@ def test_an_error_from_progress_ends_a_stack():
 
     image = np.zeros((12, SIDE, SIDE), np.uint8)
     with pytest.raises(InterruptedError):
-        segment_stack(image, Threshold(), Grey(), InferenceParameters(), stop)
+        segment_stack(maps_of_image(image), image.shape, InferenceParameters(), stop)

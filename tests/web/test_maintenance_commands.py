@@ -50,7 +50,7 @@ def fill(workspace: Workspace, labels: np.ndarray, branch: str = "main") -> int:
         "segment",
         {},
         EditContext("ana", branch=branch),
-        lambda view: edits.import_labels(view, WHOLE, labels, first, "keep"),
+        lambda view: edits.import_labels(view, WHOLE, labels, first, "fill-empty"),
     )
     return operation.operation_id
 

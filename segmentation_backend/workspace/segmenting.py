@@ -1,0 +1,139 @@
+"""The part of the front door that runs networks: what would be segmented, and segment it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from segmentation_backend.edits.importing import EXISTING
+from segmentation_backend.geometry import Roi
+from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.labels import MAIN, LabelRepository, Operation
+from segmentation_backend.models.registry import (
+    ModelSpec,
+    default_model,
+    find_model,
+    list_models,
+)
+from segmentation_backend.sources.volume import Volume
+from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.editing import EditContext
+from segmentation_backend.workspace.planning import (
+    GreyRange,
+    SegmentationPlan,
+    check_budget,
+    check_choice,
+    check_grey_range,
+    check_voxel_size,
+    plan_region,
+)
+from segmentation_backend.workspace.rehearsal import SegmentationChange
+
+__all__ = ["Segmenting"]
+
+Progress = Callable[[float, str], None]
+
+
+def _quietly(share: float, sentence: str) -> None:
+    """Tell nobody."""
+
+
+class Segmenting(ABC):
+    """Segmentation of regions of any volume."""
+
+    data_dir: Path
+    models_dir: Path
+    max_voxels: int
+
+    @abstractmethod
+    def volume(self, name: str) -> VolumeInfo:
+        """Return what is known of a volume."""
+
+    @abstractmethod
+    def image(self, volume: str) -> Volume:
+        """Return the image of a volume."""
+
+    @abstractmethod
+    def repository(self, volume: str, branch: str = MAIN) -> LabelRepository:
+        """Return the labels of a volume, on a branch."""
+
+    def models(self) -> list[ModelSpec]:
+        """Return the models that can be run here, the default first."""
+        default = default_model(self.models_dir)
+        rest = [m for m in list_models(self.models_dir) if m.name != default.name]
+        return [default, *rest]
+
+    def plan_segmentation(
+        self,
+        volume: str,
+        roi: Roi,
+        *,
+        mode: str = "slice",
+        plane: str = "xy",
+        model: str | None = None,
+        level: int | None = None,
+        voxel_size_nm: float | None = None,
+        existing: str = "replace-unedited",
+        parameters: Mapping[str, Any] | None = None,
+        grey_range: GreyRange | None = None,
+        centre: tuple[float, float, float] | None = None,
+        is_rehearsal: bool = False,
+        enforce_budget: bool = True,
+    ) -> SegmentationPlan:
+        """Clip a region, choose its level and check everything a worker would refuse later.
+
+        Without a `level`, the one nearest to `voxel_size_nm` (the model's own without it) is read.
+        """
+        info = self.volume(volume)
+        # As it was called before.
+        existing = "fill-empty" if existing == "keep" else existing
+        check_choice("existing", existing, EXISTING)
+        check_grey_range(grey_range)
+        spec = (
+            default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
+        )
+        chosen = InferenceParameters.from_json(parameters or {})
+        wanted = spec.voxel_size_nm if voxel_size_nm is None else check_voxel_size(voxel_size_nm)
+        clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, wanted)
+        if enforce_budget:
+            check_budget(level_roi, scale, self.max_voxels)
+        return SegmentationPlan(
+            volume=volume,
+            roi=clipped,
+            mode=mode,
+            plane=plane,
+            level=scale.level,
+            level_voxel_size=scale.voxel_size,
+            level_roi=level_roi,
+            model=spec.name,
+            existing=existing,
+            parameters=chosen,
+            grey_range=grey_range,
+            centre=centre,
+            is_rehearsal=is_rehearsal,
+        )
+
+    def segment(
+        self, plan: SegmentationPlan, edit: EditContext, progress: Progress = _quietly
+    ) -> Operation:
+        """Run a plan here and now (in a worker, or a notebook) and commit its objects."""
+        from segmentation_backend.workspace.segmentation import commit_plan
+
+        repository = self.repository(plan.volume, edit.branch)
+        return commit_plan(plan, self, repository, edit, progress)
+
+    def rehearse(
+        self, plan: SegmentationPlan, branch: str = MAIN, progress: Progress = _quietly
+    ) -> SegmentationChange:
+        """Run a plan and return what it would change; what was computed is not computed again."""
+        from segmentation_backend.workspace.segmentation import rehearse_plan
+
+        return rehearse_plan(plan, self, self.repository(plan.volume, branch), progress)
+
+    def warm_up(self) -> None:
+        """Load the default network and run it once on nothing, so that no user waits for that."""
+        from segmentation_backend.workspace.segmentation import warm_up
+
+        warm_up(default_model(self.models_dir), self.models_dir)
