@@ -3,6 +3,7 @@
 Ten kills by default; `--kills N` makes the long run.
 """
 
+import http.client
 import json
 import os
 import random
@@ -121,7 +122,7 @@ class Client:
                 if err.code in (400, 404, 409):
                     return None
                 pytest.fail(f"{path} answered {err.code}: {err.read()[:500]!r}")
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 time.sleep(0.5)
         raise AssertionError(f"{path} was never answered")
 

@@ -1,0 +1,147 @@
+"""A region segmented beside another: what was found in two goes is what is found in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+
+from segmentation_backend.geometry import Roi
+from segmentation_backend.sources.synthetic import synthetic_em
+from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
+
+SHAPE = (40, 112, 112)
+WHOLE = Roi((0, 0, 0), SHAPE)
+SIZE = (10.0, 10.0, 10.0)
+ANA = EditContext("ana")
+EM = synthetic_em(SHAPE, seed=1).em
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Volumes with the same image: their blocks are computed once for all of this module."""
+    folder = tmp_path_factory.mktemp("regions")
+    np.savez(folder / "cell.npz", em=EM)
+    opened = Workspace(folder / "data")
+    opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=SIZE)
+    image = opened.volume("cell").source
+    for name in ("parts", "edited", "rehearsed", "slices", "shown", "votes"):
+        opened.register(name, image, voxel_size=SIZE)
+    opened.segment(plan(opened, "cell", WHOLE), ANA)
+    yield opened
+    opened.close()
+
+
+def plan(
+    workspace: Workspace, name: str, roi: Roi, mode: str = "stack", **options: object
+) -> SegmentationPlan:
+    return workspace.plan_segmentation(name, roi, mode=mode, **options)  # type: ignore[arg-type]
+
+
+def parts(cuts: tuple[int, int, int]) -> list[Roi]:
+    """Return the eight parts of the volume that three planes make."""
+    spans = [((0, cut), (cut, end)) for cut, end in zip(cuts, SHAPE, strict=True)]
+    return [Roi.from_bounds([a for a, _ in part], [b for _, b in part]) for part in product(*spans)]
+
+
+def busiest(labels: np.ndarray, axis: int) -> int:
+    """Return where a plane across an axis cuts the most objects."""
+    sections = np.moveaxis(labels, axis, 0)
+    cut = [
+        len(np.intersect1d(a[(a > 0) & (b > 0)], b[(a > 0) & (b > 0)]))
+        for a, b in pairwise(sections)
+    ]
+    return int(np.argmax(cut)) + 1
+
+
+def assert_same_objects(one: np.ndarray, other: np.ndarray) -> None:
+    assert np.array_equal(one > 0, other > 0)
+    pairs = np.unique(np.stack([one[one > 0], other[one > 0]]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
+def test_eight_parts_in_any_order_are_one_go(workspace: Workspace) -> None:
+    whole = workspace.cutout("cell", WHOLE)
+    assert len(np.unique(whole)) > 4
+    z, y, x = (busiest(whole, axis) for axis in range(3))
+    todo = parts((z, y, x))
+    for number in np.random.default_rng(3).permutation(len(todo)):
+        workspace.segment(plan(workspace, "parts", todo[number]), ANA)
+    assert_same_objects(whole, workspace.cutout("parts", WHOLE))
+    # Once more over what is there already: the same again.
+    workspace.segment(plan(workspace, "parts", todo[2]), ANA)
+    assert_same_objects(whole, workspace.cutout("parts", WHOLE))
+    for _ in range(len(todo) + 1):
+        workspace.undo("parts", ANA)
+    assert not workspace.cutout("parts", WHOLE).any()
+
+
+def test_what_a_person_touched_is_neither_replaced_nor_joined(workspace: Workspace) -> None:
+    cut = busiest(workspace.cutout("cell", WHOLE), 2)
+    left, right = Roi((0, 0, 0), (40, 112, cut)), Roi((0, 0, cut), (40, 112, 112 - cut))
+    workspace.segment(plan(workspace, "edited", left), ANA)
+    before = workspace.cutout("edited", left)
+    touching = [int(i) for i in np.unique(before[:, :, -1]) if i]
+    assert len(touching) >= 2
+    merged = workspace.merge("edited", ids=touching[:2], points=None, edit=EditContext("bob"))
+    workspace.segment(plan(workspace, "edited", right), ANA)
+    (root,) = merged.added_roots
+    assert workspace.object("edited", root).bbox.end[2] == cut
+    workspace.segment(plan(workspace, "edited", WHOLE), ANA)
+    kept = np.isin(before, touching[:2])
+    assert (workspace.cutout("edited", left)[kept] == root).all()
+    workspace.segment(plan(workspace, "edited", WHOLE, existing="replace-all"), ANA)
+    assert_same_objects(workspace.cutout("cell", WHOLE), workspace.cutout("edited", WHOLE))
+
+
+def test_a_rehearsal_says_what_a_run_then_does(workspace: Workspace) -> None:
+    half = parts((20, 112, 112))[0]
+    first = workspace.rehearse(plan(workspace, "rehearsed", half))
+    assert workspace.head("rehearsed") == 0
+    done = workspace.segment(plan(workspace, "rehearsed", half), ANA)
+    assert (first.added, first.removed, first.kept) == (len(done.added_roots), 0, 0)
+    again = workspace.rehearse(plan(workspace, "rehearsed", WHOLE))
+    assert again.removed == first.added
+    filled = workspace.rehearse(plan(workspace, "rehearsed", WHOLE, existing="fill-empty"))
+    assert (filled.removed, filled.kept) == (0, first.added)
+    assert filled.added < again.added
+    assert workspace.head("rehearsed") == 1
+
+
+def test_a_section_beside_another_one_goes_on_in_its_plane_only(workspace: Workspace) -> None:
+    x = busiest(workspace.cutout("cell", Roi((9, 0, 0), (1, 112, 112))), 2)
+    for roi in (Roi((9, 0, 0), (1, 112, x)), Roi((9, 0, x), (1, 112, 112 - x))):
+        workspace.segment(plan(workspace, "slices", roi, "slice"), ANA)
+    workspace.segment(plan(workspace, "slices", Roi((10, 0, 0), (1, 112, 112)), "slice"), ANA)
+    ninth, tenth = (workspace.cutout("slices", Roi((z, 0, 0), (1, 112, 112))) for z in (9, 10))
+    assert np.intersect1d(ninth[:, :, x - 1], ninth[:, :, x]).any()
+    assert set(np.unique(ninth)) & set(np.unique(tenth)) == {0}
+
+
+def test_a_shown_range_is_what_the_network_takes_for_black_and_white(workspace: Workspace) -> None:
+    roi = Roi((5, 0, 0), (1, 112, 112))
+    shown = GreyRange(float(np.percentile(EM, 1)), float(np.percentile(EM, 99)))
+    done = workspace.segment(plan(workspace, "shown", roi, "slice", grey_range=shown), ANA)
+    assert done.added_roots
+    mean, deviation = 0.57571, 0.12765
+    contrast = done.provenance["contrast"]
+    assert contrast["mean"] == pytest.approx(shown.low + mean * (shown.high - shown.low))
+    assert contrast["std"] == pytest.approx(deviation * (shown.high - shown.low))
+    found = workspace.cutout("shown", roi)
+    inverted = workspace.data_dir.parent / "inverted.npz"
+    np.savez(inverted, em=255 - EM)
+    workspace.register("inverted", str(inverted), dataset="em", voxel_size=SIZE)
+    turned = GreyRange(255 - shown.low, 255 - shown.high)
+    workspace.segment(plan(workspace, "inverted", roi, "slice", grey_range=turned), ANA)
+    assert_same_objects(found, workspace.cutout("inverted", roi))
+
+
+def test_three_planes_vote(workspace: Workspace) -> None:
+    roi = Roi((0, 0, 0), (40, 64, 64))
+    done = workspace.segment(plan(workspace, "votes", roi, "orthoplane"), ANA)
+    assert done.provenance["mode"] == "orthoplane"
+    voted = workspace.cutout("votes", roi) > 0
+    stacked = workspace.cutout("cell", roi) > 0
+    assert (voted & stacked).sum() > 0.6 * min(voted.sum(), stacked.sum()) > 0
