@@ -84,7 +84,7 @@ class Job:
     dispatcher: str | None
     """Who claimed it, while running."""
     result: str | None
-    """What it found, as JSON text, where it does not change the labels."""
+    """JSON text: while it runs, how many blocks can be looked at; of a rehearsal, what it found."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as the HTTP interface shows it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from app.config import cloud_settings
 from app.jobs import Job, JobStore
 from segmentation_backend.errors import ErrorKind, SegmentationError
-from segmentation_backend.workspace import EditContext, SegmentationPlan, Workspace
+from segmentation_backend.workspace import EditContext, FoundSoFar, SegmentationPlan, Workspace
 
 __all__ = ["run_job", "warm_up"]
 
@@ -76,8 +77,10 @@ def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]
         change = workspace.rehearse(plan, progress=reporter)
         return {"message": str(change), "result": json.dumps(change.to_json())}
     edit = EditContext(job.user, request_id=f"job:{job.job_id}")
-    operation = workspace.segment(plan, edit, reporter)
-    return {"message": "Done", "operation_id": operation.operation_id}
+    with closing(workspace.show_found(plan, job.job_id)) as found:
+        reporter.found = found
+        operation = workspace.segment(plan, edit, reporter, found)
+    return {"message": "Done", "operation_id": operation.operation_id, "result": None}
 
 
 def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:
@@ -92,6 +95,8 @@ class _Reporter:
         self._jobs = jobs
         self._job = job
         self._written = 0.0
+        self.found: FoundSoFar | None = None
+        """What there is to look at already."""
 
     def __call__(self, share: float, message: str) -> None:
         """Take `share` (0 to 1) of the work as done."""
@@ -99,7 +104,9 @@ class _Reporter:
         if now - self._written < REPORT_EVERY_S:
             return
         self._written = now
-        values = {"progress": min(1.0, max(0.0, share)), "message": message}
+        values: dict[str, Any] = {"progress": min(1.0, max(0.0, share)), "message": message}
+        if self.found is not None and self.found.blocks:
+            values["result"] = json.dumps({"blocks": self.found.blocks})
         mine = self._jobs.update(self._job.job_id, self._job.attempts, values)
         if not mine or self._jobs.get(self._job.job_id).cancel_requested:
             raise _Cancelled

@@ -3,6 +3,7 @@
 from app.routes import (
     edits,
     events,
+    found,
     health,
     history,
     images,
@@ -32,4 +33,5 @@ BLUEPRINTS = (
     labels.blueprint,
     zarr.blueprint,
     previews.blueprint,
+    found.blueprint,
 )

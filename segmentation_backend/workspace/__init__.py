@@ -3,6 +3,7 @@
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
+from segmentation_backend.workspace.found import FoundSoFar
 from segmentation_backend.workspace.planning import GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
 from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
@@ -11,6 +12,7 @@ from segmentation_backend.workspace.workspace import Workspace
 __all__ = [
     "EditContext",
     "EncodedChunk",
+    "FoundSoFar",
     "GreyRange",
     "LabelForm",
     "SegmentationPlan",

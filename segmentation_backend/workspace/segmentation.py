@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -22,16 +22,19 @@ from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
+from segmentation_backend.workspace.found import FoundSoFar
 from segmentation_backend.workspace.planning import PLANES, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.rehearsal import SegmentationChange
+from segmentation_backend.workspace.resampling import to_level_zero
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from segmentation_backend.inference.results import BlockResult
     from segmentation_backend.inference.runner import Mode, Plane
     from segmentation_backend.workspace.segmenting import Segmenting
 
-__all__ = ["commit_plan", "load_network", "rehearse_plan", "to_level_zero", "warm_up"]
+__all__ = ["commit_plan", "load_network", "rehearse_plan", "warm_up"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
@@ -84,16 +87,17 @@ def commit_plan(
     repository: LabelRepository,
     edit: EditContext,
     progress: Progress,
+    show: FoundSoFar | None = None,
 ) -> Operation:
     """Segment the planned region and commit its objects as one operation.
 
-    `progress(share, sentence)` is called after every block; an exception raised from it cancels
-    the run and leaves nothing behind but blocks in the cache.
+    `progress(share, sentence)` is called after every block, which `show` is given before; an
+    exception raised from it cancels the run and leaves nothing behind but blocks in the cache.
     """
     done = repository.find_request(edit.request_id, None) if edit.request_id is not None else None
     if done is not None:
         return done
-    found = _segment(plan, workspace, progress)
+    found = _segment(plan, workspace, progress, show)
     count = int(found.provenance["objects"])
     progress(COMMIT_AT, f"Saving {count} objects")
 
@@ -116,9 +120,15 @@ def rehearse_plan(
     return SegmentationChange.of(found.delta(view, 2**62, plan.existing), int(present))
 
 
-def _segment(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
+def _segment(
+    plan: SegmentationPlan,
+    workspace: Segmenting,
+    progress: Progress,
+    show: FoundSoFar | None = None,
+) -> _Found:
     # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
     from segmentation_backend.inference.cache import BlockCache
+    from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.inference.runner import BlockOptions, segment_region
 
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
@@ -132,12 +142,15 @@ def _segment(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) 
     factor = [c / f for c, f in zip(plan.level_voxel_size, info.voxel_size, strict=True)]
     seen = [axis for axis in range(3) if plan.mode != "slice" or axis != PLANES[plan.plane]]
     level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
+    grid = BlockGrid.plan(bounds, plan.mode, plan.plane, spec.padding_factor)
+    count = len(grid.blocks(plan.level_roi))
     options = BlockOptions(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
         identity={"image": info.source, "level": level.to_json(), "weights_sha256": digest},
         centre=None if plan.centre is None else _at_level(plan.centre, factor),
         chunk=image.read_chunk(plan.level) if "://" in info.source else None,
         around=level_around,
+        on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
     )
     labels = segment_region(
         read,
@@ -157,6 +170,12 @@ def _segment(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) 
     fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
     provenance = _provenance(plan, info, contrast, digest)
     return _numbered(fine, around, plan.roi, provenance)
+
+
+def _show(show: FoundSoFar, voxel_size: VoxelSize, count: int, result: BlockResult) -> None:
+    # The last one is about to be seen among the labels themselves.
+    if show.blocks + 1 < count:
+        show.add(result.core_labels, result.block.core, voxel_size)
 
 
 def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any]) -> _Found:
@@ -257,22 +276,3 @@ def _cached_network(name: str, models_dir: Path, _changed: int) -> nn.Module:
 def _weights_digest(spec: ModelSpec, models_dir: Path) -> str:
     record = models_dir / f"{spec.file_name}.sha256"
     return spec.sha256 or record.read_text().split()[0]
-
-
-def to_level_zero(
-    labels: npt.NDArray[Any],
-    level_roi: Roi,
-    level_voxel_size: VoxelSize,
-    roi: Roi,
-    voxel_size: VoxelSize,
-) -> Labels:
-    """Return labels (z, y, x) of a coarser level on the voxels of `roi` at level 0.
-
-    Each fine voxel takes the label of the coarse voxel that its centre lies in.
-    """
-    index = []
-    for axis in range(3):
-        fine = (np.arange(roi.shape[axis]) + roi.offset[axis] + 0.5) * voxel_size[axis]
-        coarse = np.floor(fine / level_voxel_size[axis]).astype(np.int64)
-        index.append(np.clip(coarse - level_roi.offset[axis], 0, level_roi.shape[axis] - 1))
-    return np.ascontiguousarray(labels[np.ix_(*index)].astype(np.uint32))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segmentation_backend.edits.importing import EXISTING
 from segmentation_backend.geometry import Roi
 from segmentation_backend.inference.parameters import InferenceParameters
@@ -20,6 +22,8 @@ from segmentation_backend.models.registry import (
 from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
+from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
+from segmentation_backend.workspace.found import FoundSoFar, found_in
 from segmentation_backend.workspace.planning import (
     GreyRange,
     SegmentationPlan,
@@ -116,13 +120,36 @@ class Segmenting(ABC):
         )
 
     def segment(
-        self, plan: SegmentationPlan, edit: EditContext, progress: Progress = _quietly
+        self,
+        plan: SegmentationPlan,
+        edit: EditContext,
+        progress: Progress = _quietly,
+        show: FoundSoFar | None = None,
     ) -> Operation:
-        """Run a plan here and now (in a worker, or a notebook) and commit its objects."""
+        """Run a plan here and now (in a worker, or a notebook) and commit its objects.
+
+        `show` (see `show_found`) is given each block before `progress` hears of it.
+        """
         from segmentation_backend.workspace.segmentation import commit_plan
 
         repository = self.repository(plan.volume, edit.branch)
-        return commit_plan(plan, self, repository, edit, progress)
+        return commit_plan(plan, self, repository, edit, progress, show)
+
+    def show_found(self, plan: SegmentationPlan, run_id: str) -> FoundSoFar:
+        """Return where a run shows what it has found so far; close it when the run has ended."""
+        voxel_size = self.volume(plan.volume).voxel_size
+        return FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size)
+
+    def found_chunk(self, run_id: str, blocks: int, roi: Roi) -> EncodedChunk:
+        """Return part of what a run has found, encoded for Neuroglancer.
+
+        `roi` counts from the corner of the run's region, `blocks` says how many were finished.
+        """
+        folder = self.data_dir / "previews"
+        return EncodedChunk(
+            etag_of(f"{run_id}-{blocks}", roi),
+            lambda: encode_labels(found_in(folder, run_id, roi).astype(np.uint64)),
+        )
 
     def rehearse(
         self, plan: SegmentationPlan, branch: str = MAIN, progress: Progress = _quietly

@@ -13,7 +13,7 @@ from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.sources.volume import Contrast
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.planning import SegmentationPlan, check_budget, plan_region
-from segmentation_backend.workspace.segmentation import to_level_zero
+from segmentation_backend.workspace.resampling import to_level_zero
 
 
 def volume(shape=(64, 512, 512), voxel_size=(4.0, 4.0, 4.0)) -> VolumeInfo:

@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from web_client import SHAPE, Api, V, expect_error
 
 from app.dispatcher import Dispatcher
 from app.services import Services
+from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import Workspace
 
 SLICE = {"offset": [10, 0, 0], "shape": [1, 64, 64]}
@@ -44,6 +46,61 @@ def test_a_second_attempt_after_the_commit_commits_nothing(
     job = api.get(f"/api/v1/jobs/{job_id}")["job"]
     assert (job["state"], job["operation_id"]) == ("done", 2)
     assert api.get(V)["version"] == 2
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(
+    api: Api, dispatcher: Dispatcher
+) -> None:
+    before = api.labels()
+    body = {"roi": SLICE, "dry_run": True, "existing": "replace-all"}
+    job_id = api.post(f"{V}/segment", body, 202)["job_id"]
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["operation_id"]) == ("done", None)
+    assert set(job["result"]) == {"added", "removed", "trimmed", "joined", "kept"}
+    assert job["message"].endswith("Nothing was changed.")
+    assert api.get(V)["version"] == 1
+    assert (api.labels() == before).all()
+    done_id = api.post(f"{V}/segment", {**body, "dry_run": False}, 202)["job_id"]
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{done_id}")["job"]["result"] is None
+    (operation,) = api.get(f"{V}/operations?since=1")["operations"]
+    assert len(operation["added_roots"]) >= job["result"]["added"]
+
+
+def test_blocks_of_a_running_job_can_be_looked_at(
+    api: Api, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roi = {"offset": [9, 0, 0], "shape": [3, *SHAPE[1:]]}
+    # Sections one by one: as many blocks as there are sections.
+    body = {"roi": roi, "mode": "slice", "plane": "xz"}
+    expect_error(api.client.post(f"{V}/segment", json=body), 400, "invalid-parameter")
+    job_id = api.post(f"{V}/segment", {"roi": roi, "mode": "stack"}, 202)["job_id"]
+    seen: list[Any] = []
+    segment = Workspace.segment
+
+    def looked_at(self: Any, plan: Any, edit: Any, progress: Any, show: Any) -> Any:
+        info = api.client.get(f"/found/{job_id}/0/info").get_json()
+        (scale,) = info["scales"]
+        assert scale["voxel_offset"] == [0, 0, 9]
+        chunk = f"/found/{job_id}/1/{scale['key']}/0-64_0-64_9-12"
+        expect_error(api.client.get(chunk), 404, "job-not-found")
+        labels = np.zeros((3, 64, 64), np.uint32)
+        labels[1, 5:9, 5:9] = 3
+        show.add(labels, Roi((9, 0, 0), labels.shape), (8.0, 8.0, 8.0))
+        seen.append(api.client.get(chunk))
+        progress(0.5, "Block 1 of 2")
+        seen.append(api.get(f"/api/v1/jobs/{job_id}")["job"])
+        return segment(self, plan, edit, progress, show)
+
+    monkeypatch.setattr(Workspace, "segment", looked_at)
+    dispatcher.step()
+    answer, job = seen
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    assert len(answer.data) > 100
+    assert (job["result"], job["message"]) == ({"blocks": 1}, "Block 1 of 2")
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] is None
+    expect_error(api.client.get(f"/found/{job_id}/1/x/0/0-64_0-64_9-12"), 404, "route-not-found")
 
 
 def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:
@@ -167,6 +224,14 @@ def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Serv
         ({"roi": SLICE, "model": "nothing"}, 404, "model-not-found"),
         ({"roi": SLICE, "model": "/etc/passwd"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "existing": "burn"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "voxel_size_nm": 0}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "voxel_size_nm": "8"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "grey_range": {"low": 5}}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "grey_range": {"low": 5, "high": 5}}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "grey_range": {"low": 5, "high": True}}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "parameters": {"pixel_vote_thr": 4}}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "centre": [1, 2]}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "dry_run": "yes"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": {"colour": 1}}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": []}, 400, "invalid-parameter"),
         ({"view": VIEW, "mode": "stack"}, 400, "invalid-parameter"),
