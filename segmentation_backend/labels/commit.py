@@ -8,7 +8,7 @@ rebased there and then, so that a commit needs the lock once and always gets thr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -83,14 +83,14 @@ def commit_delta(
     stored = _stored(storage, delta)
     with write(storage.engine) as connection:
         hook("transaction-begun")
-        head = _lock_head(connection, storage.volume_id, branch_id)
+        head = _lock_head(connection, storage, branch_id)
         first = _replayed(connection, storage, meta)
         if first is not None:
             return first
         head.check_branch()
         rebased = storage.settled(connection, stored)
         rebased = _on_head(connection, storage, rebased, meta, head.version)
-        if rebased is not stored:
+        if rebased.statistics is not stored.statistics:
             expected = outcome(storage, rebased)
         time = _time_after(connection, storage.volume_id, head.newest, clock())
         operation = _operation(rebased, expected, meta, head, time)
@@ -116,18 +116,22 @@ def _stored(storage: LabelStorage, delta: Delta) -> Delta:
 
 
 _LOCK = (
-    "SELECT v.head, b.head, b.deleted, b.name FROM label_volumes v "
+    "SELECT v.head, b.head, b.deleted, b.name, b.fork_version FROM label_volumes v "
     "JOIN label_branches b ON b.volume_id = v.volume_id WHERE v.volume_id = ? AND b.branch_id = ?"
 )
 _ADVANCE_VOLUME = "UPDATE label_volumes SET head = ? WHERE volume_id = ?"
 _ADVANCE_BRANCH = "UPDATE label_branches SET head = ? WHERE branch_id = ?"
 
 
-def _lock_head(connection: sa.Connection, volume_id: int, branch_id: int) -> _Head:
+def _lock_head(connection: sa.Connection, storage: LabelStorage, branch_id: int) -> _Head:
     # On PostgreSQL this serialises the volume's writers, and shows both rows as they are once the
     # lock is held; SQLite holds its write lock already.
     lock = " FOR UPDATE" if connection.dialect.name == "postgresql" else ""
-    newest, version, deleted, name = next(run(connection, _LOCK + lock, (volume_id, branch_id)))
+    row = next(run(connection, _LOCK + lock, (storage.volume_id, branch_id)))
+    newest, version, deleted, name, fork_version = row
+    if version > fork_version:
+        # Saves the look-up of the branch that made it.
+        storage.versions.note(version, branch_id)
     return _Head(branch_id, version, newest, name, deleted)
 
 
@@ -189,10 +193,12 @@ def _on_head(
     _check_undo(connection, storage, meta, head)
     if base < head:
         _check_objects(connection, storage, delta, base, head)
-    if delta.base_version < head:
-        rebased = rebase(delta, storage, head, delta.base_version)
-        delta = _stored(storage, rebased)
-    return delta
+    if delta.base_version == head:
+        return delta
+    if not (delta.chunks or delta.statistics):
+        # Nobody touched its objects since: neither their joins nor their voxels.
+        return replace(delta, base_version=head)
+    return _stored(storage, rebase(delta, storage, head, delta.base_version))
 
 
 def _check_objects(
@@ -205,8 +211,10 @@ def _check_objects(
     """
     # New ids of the delta itself are on nobody's record.
     existing = [s for s in delta.supervoxels if _existed(delta, s)]
+    # What the delta was made of existed at its own base.
+    versions = (base,) if base == delta.base_version else (base, head)
     roots: set[int] = set()
-    for version in (base, head):
+    for version in versions:
         roots.update(storage.agglomeration(version).roots_of(existing).values())
     path = storage.versions.between(connection, base, head)
     touch = index.last_toucher(connection, path, roots)
