@@ -32,6 +32,22 @@ def test_a_job_goes_from_the_queue_to_an_operation(api: Api, dispatcher: Dispatc
     expect_error(finished, 409, "job-finished")
 
 
+def test_a_dry_run_says_what_would_change_and_changes_nothing(
+    api: Api, dispatcher: Dispatcher
+) -> None:
+    before = api.labels()
+    body = {"roi": SLICE, "existing": "replace-all", "dry_run": True}
+    job_id = api.post(f"{V}/segment", body, 202)["job_id"]
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["operation_id"]) == ("done", None)
+    assert set(job["result"]) == {"added", "removed", "trimmed", "joined", "kept"}
+    assert job["message"].startswith(f"{job['result']['added']} object")
+    assert job["message"].endswith("Nothing was changed.")
+    assert api.get(V)["version"] == 1
+    assert (api.labels() == before).all()
+
+
 def test_a_second_attempt_after_the_commit_commits_nothing(
     api: Api, dispatcher: Dispatcher, parts: Services
 ) -> None:
