@@ -1,4 +1,4 @@
-"""What a page knows when it starts: the session, its volume, the models and the keys."""
+"""What a page knows when it starts: session, volume, models, parameters and keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from app.keymap import ACTION_PREFIX, KEYMAP
 from app.services import Services
 from app.sessions import Session
 from app.viewer import IMAGE_LAYER, LABEL_LAYER
+from segmentation_backend.workspace import VOXEL_SIZES_NM, parameter_descriptions
 
 __all__ = ["session_document"]
 
@@ -33,7 +34,11 @@ def session_document(parts: Services, session: Session, user: str) -> dict[str, 
         "has_base": info.labels is not None,
         "levels": [level.to_json() for level in info.levels],
         "models": _models(parts),
-        "limits": {"max_voxels": workspace.max_voxels},
+        "parameters": [parameter.to_json() for parameter in parameter_descriptions()],
+        "limits": {
+            "max_voxels": workspace.max_voxels,
+            "voxel_size_nm": list(VOXEL_SIZES_NM),
+        },
         "keymap": [binding.to_json() for binding in KEYMAP],
         "action_prefix": ACTION_PREFIX,
     }

@@ -62,8 +62,9 @@ def _readable(event: str) -> str:
 
 KEYMAP = (
     Binding("segment-slice", ("keyg",), "Segment the slice under view"),
-    Binding("segment-box", ("shift+keyg",), "Segment the visible box in 3D"),
-    Binding("cancel", ("escape",), "Cancel the running job, or leave the split"),
+    Binding("segment-box", ("shift+keyg",), "Segment the visible box, section by section"),
+    Binding("segment-orthoplane", ("keyt",), "Segment the visible box, three planes voting"),
+    Binding("cancel", ("escape",), "Cancel the job, or leave a split or an offer"),
     Binding("pick", ("dblclick0",), "Pick an object, or put it back", scope="native"),
     Binding("pick-here", ("keyp",), "Pick at the pointer, or at the centre of the view"),
     Binding("clear-picks", ("keyx",), "Put all picked objects back"),

@@ -4,6 +4,10 @@ Only the parameters are named here, since they are needed where torch is not; `r
 and `stack` do the work.
 """
 
-from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.inference.parameters import (
+    InferenceParameters,
+    ParameterDescription,
+    parameter_descriptions,
+)
 
-__all__ = ["InferenceParameters"]
+__all__ = ["InferenceParameters", "ParameterDescription", "parameter_descriptions"]

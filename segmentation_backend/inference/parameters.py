@@ -4,13 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 
-__all__ = ["InferenceParameters"]
+__all__ = ["InferenceParameters", "ParameterDescription", "parameter_descriptions"]
 
-_SWITCHES = ("fine_boundaries", "semantic_only", "allow_one_view", "fill_holes_in_segmentation")
+_MANY = 2**31
+
+
+class _Range(NamedTuple):
+    """The values a number may have."""
+
+    low: float
+    high: float
+    step: float
+    """Between two values that a form offers; whole numbers other than `low + n * step` are
+    refused."""
+
+
+_RANGES = {
+    "confidence_thr": _Range(0.1, 0.9, 0.05),
+    "center_confidence_thr": _Range(0.05, 0.9, 0.05),
+    "min_distance_object_centers": _Range(1, 35, 1),
+    "median_slices": _Range(1, 11, 2),
+    "min_size": _Range(0, _MANY, 1),
+    "min_extent": _Range(0, _MANY, 1),
+    "min_area": _Range(0, _MANY, 1),
+    "match_iou_thr": _Range(0.05, 0.95, 0.05),
+    "match_ioa_thr": _Range(0.05, 1.0, 0.05),
+    "pixel_vote_thr": _Range(1, 3, 1),
+    "maximum_objects_per_class": _Range(1, _MANY, 1),
+    "label_erosion": _Range(0, 50, 1),
+    "label_dilation": _Range(0, 50, 1),
+}
+"""Every parameter that is a number; the others are switches."""
+
+_HELP = {
+    "confidence_thr": "How sure the network must be of a pixel. Higher finds less.",
+    "center_confidence_thr": "How clear the centre of an object must be. Lower finds more objects, "
+    "and may cut one in two.",
+    "min_distance_object_centers": "How near each other two centres may be, in pixels at a quarter "
+    "of the resolution (in full ones with fine boundaries). Higher cuts less.",
+    "fine_boundaries": "Tell touching objects apart at full resolution. Slower.",
+    "semantic_only": "Make every connected piece of foreground one object, without centres.",
+    "median_slices": "Sections whose probabilities are smoothed together; odd, 1 for none.",
+    "min_size": "Voxels that an object of a box needs.",
+    "min_extent": "Voxels that an object of a box must be long, wide and high, unless cut off.",
+    "min_area": "Pixels that an object needs in every section.",
+    "match_iou_thr": "Overlap (intersection over union) from which profiles in neighbouring "
+    "sections are one object.",
+    "match_ioa_thr": "Share of a profile inside another object from which it may join that object.",
+    "pixel_vote_thr": "How many of the three planes must see a voxel.",
+    "allow_one_view": "Keep objects that only one of the three planes sees.",
+    "maximum_objects_per_class": "The largest so many objects are kept.",
+    "label_erosion": "Voxels by which objects shrink at the end.",
+    "label_dilation": "Voxels by which objects then grow, where nothing else is.",
+    "fill_holes_in_segmentation": "Fill holes of objects, section by section.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +107,12 @@ class InferenceParameters:
 
     def __post_init__(self) -> None:
         """Refuse values outside of the documented ranges."""
-        _check_number(self, "confidence_thr", 0.1, 0.9)
-        _check_number(self, "center_confidence_thr", 0.05, 0.9)
-        _check_number(self, "match_iou_thr", 0.05, 0.95)
-        _check_number(self, "match_ioa_thr", 0.05, 1.0)
-        _check_integer(self, "min_distance_object_centers", 1, 35)
-        _check_integer(self, "median_slices", 1, 11)
-        for name in ("min_size", "min_extent", "min_area"):
-            _check_integer(self, name, 0, 2**31)
-        _check_integer(self, "pixel_vote_thr", 1, 3)
-        _check_integer(self, "maximum_objects_per_class", 1, 2**31)
-        for name in ("label_erosion", "label_dilation"):
-            _check_integer(self, name, 0, 50)
-        for name in _SWITCHES:
-            if not isinstance(getattr(self, name), bool):
-                raise _refusal(name, "true or false", getattr(self, name))
-        if self.median_slices % 2 == 0:
-            raise _refusal("median_slices", "odd", self.median_slices)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _RANGES:
+                _check_number(field.name, value, isinstance(field.default, int))
+            elif not isinstance(value, bool):
+                raise _refusal(field.name, "true or false", value)
 
     @classmethod
     def from_json(cls, value: object) -> InferenceParameters:
@@ -97,18 +137,49 @@ class InferenceParameters:
         return asdict(self)
 
 
-def _check_number(owner: InferenceParameters, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        raise _refusal(name, f"a number from {low} to {high}", value)
+@dataclass(frozen=True, slots=True)
+class ParameterDescription:
+    """What a form needs to know to ask for a parameter."""
+
+    name: str
+    """As in `InferenceParameters`."""
+    default: float | bool
+    kind: Literal["number", "integer", "switch"]
+    low: float | None
+    """The least value; None for a switch."""
+    high: float | None
+    """The greatest value; None for a switch."""
+    step: float | None
+    """From one value to the next; whole numbers between are refused. None for a switch."""
+    help: str
+    """One or two sentences for those who use it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as pages get it."""
+        return asdict(self)
 
 
-def _check_integer(owner: InferenceParameters, name: str, low: int, high: int) -> None:
-    value = getattr(owner, name)
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not low <= value <= high:
-        raise _refusal(name, f"a whole number from {low} to {high}", value)
+def parameter_descriptions() -> list[ParameterDescription]:
+    """Return what may be set, with defaults and ranges, in the order of `InferenceParameters`."""
+    defaults = InferenceParameters().to_json()
+    return [_description(name, default) for name, default in defaults.items()]
+
+
+def _description(name: str, default: float | bool) -> ParameterDescription:
+    if name not in _RANGES:
+        return ParameterDescription(name, default, "switch", None, None, None, _HELP[name])
+    kind: Literal["number", "integer"] = "integer" if isinstance(default, int) else "number"
+    return ParameterDescription(name, default, kind, *_RANGES[name], _HELP[name])
+
+
+def _check_number(name: str, value: object, is_whole: bool) -> None:
+    low, high, step = _RANGES[name]
+    is_number = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
+    if not is_number or not isinstance(value, int | float) or not low <= value <= high:
+        what = "a whole number" if is_whole else "a number"
+        raise _refusal(name, f"{what} from {low} to {high}", value)
+    if is_whole and (value - low) % step != 0:
+        raise _refusal(name, "odd", value)
 
 
 def _refusal(name: str, wanted: str, value: object) -> InvalidInputError:

@@ -1,15 +1,17 @@
 """The front door: volumes, their labels, edits and segmentation, for the web and for notebooks."""
 
+from segmentation_backend.inference import parameter_descriptions
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
 from segmentation_backend.workspace.found import FoundSoFar
-from segmentation_backend.workspace.planning import GreyRange, SegmentationPlan
+from segmentation_backend.workspace.planning import VOXEL_SIZES_NM, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
 from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
 from segmentation_backend.workspace.workspace import Workspace
 
 __all__ = [
+    "VOXEL_SIZES_NM",
     "EditContext",
     "EncodedChunk",
     "FoundSoFar",
@@ -22,4 +24,5 @@ __all__ = [
     "Workspace",
     "decode_mask",
     "encode_mask",
+    "parameter_descriptions",
 ]

@@ -15,6 +15,7 @@ from segmentation_backend.workspace.catalog import VolumeInfo
 __all__ = [
     "MODES",
     "PLANES",
+    "VOXEL_SIZES_NM",
     "GreyRange",
     "SegmentationPlan",
     "check_budget",
@@ -27,6 +28,9 @@ __all__ = [
 MODES = ("slice", "stack", "orthoplane")
 PLANES = {"xy": 0, "xz": 1, "yz": 2}
 """The axis (of z, y, x) that a plane is perpendicular to."""
+
+VOXEL_SIZES_NM = (0.1, 10_000)
+"""The least and the greatest voxel size that may be asked for."""
 
 
 class GreyRange(NamedTuple):
@@ -192,9 +196,10 @@ def check_grey_range(value: GreyRange | None) -> None:
 
 def check_voxel_size(nm: float) -> float:
     """Return a wanted voxel size, or refuse one that no image of cells has."""
-    if not 0.1 <= nm <= 10_000:
+    low, high = VOXEL_SIZES_NM
+    if not low <= nm <= high:
         raise InvalidInputError(
-            f"The voxel size must be from 0.1 to 10,000 nm, not {nm:g}.",
+            f"The voxel size must be from {low:g} to {high:,} nm, not {nm:g}.",
             ErrorKind.INVALID_PARAMETER,
         )
     return nm

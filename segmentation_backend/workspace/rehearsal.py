@@ -40,10 +40,12 @@ class SegmentationChange:
 
     def __str__(self) -> str:
         """Return one sentence."""
-        parts = [f"{self.added} objects would be added"]
-        if self.removed or self.trimmed:
-            parts.append(f"{self.removed} replaced and {self.trimmed} cut at the region's faces")
-        if self.joined:
-            parts.append(f"{self.joined} joined to neighbours")
-        parts.append(f"{self.kept} kept")
+        parts = [f"{self.added} {'object' if self.added == 1 else 'objects'} would be added"]
+        others = {
+            "replaced": self.removed,
+            "cut at the region's faces": self.trimmed,
+            "joined to neighbours": self.joined,
+            "kept": self.kept,
+        }
+        parts += [f"{count} {what}" for what, count in others.items() if count > 0]
         return ", ".join(parts) + ". Nothing was changed."

@@ -135,24 +135,15 @@ export class Api {
     return this.edit("/redo", operation_id === undefined ? {} : { operation_id });
   }
 
-  /**
-   * @param {import("./types.js").View} view
-   * @param {import("./types.js").SegmentMode} mode
-   * @param {string} model
-   */
-  async region(view, mode, model) {
-    const answer = await this.request("POST", `${this.volume}/region`, { view, mode, model });
+  /** @param {{view: import("./types.js").View, mode: import("./types.js").SegmentMode, model: string, voxel_size_nm?: number}} body */
+  async region(body) {
+    const answer = await this.request("POST", `${this.volume}/region`, body);
     return /** @type {import("./types.js").Region} */ (answer.region);
   }
 
-  /**
-   * @param {import("./types.js").View} view
-   * @param {import("./types.js").SegmentMode} mode
-   * @param {string} model
-   * @returns {Promise<string>} the job's id
-   */
-  async segment(view, mode, model) {
-    return (await this.once("/segment", { view, mode, model })).job_id;
+  /** @param {import("./types.js").SegmentRequest} body @returns {Promise<string>} the job's id */
+  async segment(body) {
+    return (await this.once("/segment", body)).job_id;
   }
 
   /** @param {string} id @returns {Promise<import("./types.js").Job>} */

@@ -139,6 +139,23 @@ export class Bridge {
     return state ? state.segmentColorHash.computeCssColor(BigInt(id)) : "gray";
   }
 
+  /**
+   * @param {string} name of an image layer
+   * @returns {import("./types.js").GreyRange | null} what its contrast control shows black and
+   *   white; null when there is none
+   */
+  shownRange(name) {
+    const layer = /** @type {Partial<import("./types.js").NgImage> | null | undefined} */ (
+      this.viewer.layerManager.getLayerByName(name)?.layer
+    );
+    // The state in JSON leaves a range out that is the data type's own.
+    for (const { trackable } of layer?.shaderControlState?.state.values() ?? []) {
+      const [low, high] = (trackable.value?.range ?? []).map(Number);
+      if (low !== undefined && high !== undefined) return { low, high };
+    }
+    return null;
+  }
+
   // ---- where the mouse and the panels are ----------------------------------------------------
 
   /**

@@ -37,6 +37,7 @@ export function h(tag, props = {}, ...children) {
 const ICONS = {
   slice: "M4 8l8-4 8 4-8 4zM4 12l8 4 8-4M4 16l8 4 8-4",
   box: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5",
+  orthoplane: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 3v18M4 7.5l16 9M20 7.5l-16 9",
   merge: "M6 4v4c0 4 6 4 6 8v4M18 4v4c0 4-6 4-6 8",
   split: "M12 20v-4c0-4-6-4-6-8V4M12 16c0-4 6-4 6-8V4",
   undo: "M9 14L4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3",

@@ -28,6 +28,17 @@ export interface ModelInfo {
   is_default: boolean;
 }
 
+/** A parameter of inference, as the server describes it; a switch has no range. */
+export interface ParameterDescription {
+  name: string;
+  default: number | boolean;
+  kind: "number" | "integer" | "switch";
+  low: number | null;
+  high: number | null;
+  step: number | null;
+  help: string;
+}
+
 /** What a page is looking at; the same object is in the page (`boot`) and in session answers. */
 export interface Session {
   id: string;
@@ -44,7 +55,8 @@ export interface Session {
   /** Whether the labels stand on published ones, which are counted where somebody points. */
   has_base: boolean;
   models: ModelInfo[];
-  limits: { max_voxels: number };
+  parameters: ParameterDescription[];
+  limits: { max_voxels: number; voxel_size_nm: [number, number] };
   voxel_size_is_assumed?: boolean;
 }
 
@@ -76,7 +88,47 @@ export interface EditAnswer {
   operation: Operation;
 }
 
-export type SegmentMode = "slice" | "box";
+export type SegmentMode = "slice" | "box" | "orthoplane";
+
+/** One thing a user may set for a segmentation: the server's parameters and three of the page. */
+export interface Setting {
+  name: string;
+  label: string;
+  help: string;
+  kind: "number" | "integer" | "switch" | "choice";
+  default: SettingValue;
+  low: number | null;
+  high: number | null;
+  step: number | null;
+  unit: string;
+  options: [value: string, label: string][];
+}
+
+/** null: not set, such as a voxel size that is the model's own. */
+export type SettingValue = number | boolean | string | null;
+export type SettingValues = { [name: string]: SettingValue };
+
+export interface GreyRange {
+  /** Shown black; above `high` where the image is shown inverted. */
+  low: number;
+  high: number;
+}
+
+/** What the form of parameters adds to a request. */
+export interface SegmentOptions {
+  parameters: { [name: string]: SettingValue };
+  existing: SettingValue;
+  voxel_size_nm?: number;
+  grey_range?: GreyRange;
+}
+
+export interface SegmentRequest extends SegmentOptions {
+  view: View;
+  mode: SegmentMode;
+  model: string;
+  centre?: Zyx;
+  dry_run?: boolean;
+}
 
 export interface Region {
   roi: Roi;
@@ -89,6 +141,14 @@ export interface Region {
   message: string;
 }
 
+export interface Change {
+  added: number;
+  removed: number;
+  trimmed: number;
+  joined: number;
+  kept: number;
+}
+
 export interface Job {
   job_id: string;
   volume: string;
@@ -97,6 +157,9 @@ export interface Job {
   message: string;
   operation_id: number | null;
   error: { kind: string; message: string } | null;
+  /** What a dry run found: objects by what would become of them. */
+  /** While it runs: how many blocks can be looked at. Of a rehearsal: what would change. */
+  result: { blocks: number } | Change | null;
   user: string;
   kind: string;
 }
@@ -207,6 +270,15 @@ export interface NgSegmentation {
     position: Float32Array,
     pick: { pickedRenderLayer: null },
   ): bigint | number | { key: bigint; value: bigint | null } | null | undefined;
+}
+
+/** A control of an image layer's shader; those of kind `invlerp` have a range. */
+export interface NgShaderControl {
+  trackable: { value: { range?: readonly [number | bigint, number | bigint] } };
+}
+
+export interface NgImage {
+  shaderControlState: { state: Map<string, NgShaderControl> };
 }
 
 export interface NgManagedLayer {

@@ -195,8 +195,9 @@ def test_labels_are_read_again_without_a_blank_frame(opened: Page, labelled: Ser
 def test_keys_and_gestures_reach_the_page_as_actions(opened: Page) -> None:
     opened.evaluate("""() => {
         window.performed = [];
-        for (const name of ["segment-slice", "segment-box", "cancel", "pick-here", "clear-picks",
-            "merge", "split-source", "split-sink", "confirm", "undo", "redo", "share", "history"])
+        for (const name of ["segment-slice", "segment-box", "segment-orthoplane", "cancel",
+            "pick-here", "clear-picks", "merge", "split-source", "split-sink", "confirm", "undo",
+            "redo", "share", "history"])
             document.addEventListener(`action:mitoglance-${name}`, (event) => {
                 window.performed.push(name);
                 event.stopImmediatePropagation();
@@ -204,7 +205,7 @@ def test_keys_and_gestures_reach_the_page_as_actions(opened: Page) -> None:
     }""")
     x, y = place_of(opened, (48, 96, 96))
     point_at(opened, (48, 96, 96))
-    for key in ("g", "Shift+G", "Escape", "p", "x", "m", "q", "w", "Enter", "Control+z"):
+    for key in ("g", "Shift+G", "t", "Escape", "p", "x", "m", "q", "w", "Enter", "Control+z"):
         opened.keyboard.press(key)
     for key in ("Control+Shift+Z", "Control+y", "k", "h"):
         opened.keyboard.press(key)
@@ -216,7 +217,8 @@ def test_keys_and_gestures_reach_the_page_as_actions(opened: Page) -> None:
     opened.keyboard.up("Control")
     # fmt: off
     assert opened.evaluate("window.performed") == [
-        "segment-slice", "segment-box", "cancel", "pick-here", "clear-picks", "merge",
+        "segment-slice", "segment-box", "segment-orthoplane", "cancel", "pick-here",
+        "clear-picks", "merge",
         "split-source", "split-sink", "confirm", "undo", "redo", "redo", "share", "history",
         "split-source", "split-sink",
     ]

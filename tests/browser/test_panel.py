@@ -132,7 +132,7 @@ def test_every_control_is_reached_by_tab_and_shows_it(opened: Page) -> None:
     words = " ".join(reached)
     for name in ("Theme", "help", "Hide the panel", "Your name", "Slice", "Box", "Model", "Undo"):
         assert name in words
-    for name in ("Redo", "Split an object", "imported", "Share this view"):
+    for name in ("Orthoplane", "Parameters", "Redo", "Split an object", "imported", "Share"):
         assert name in words
 
 

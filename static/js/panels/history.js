@@ -30,6 +30,9 @@ const NOUNS = {
   relabel: "a separation", filter: "a clean-up", "merge-branch": "the merge of a branch",
 };
 
+/** @type {{[mode: string]: string}} */
+const REGIONS = { slice: "a slice", stack: "a box", orthoplane: "a box in three planes" };
+
 /** @type {{[operation: string]: string}} */
 const SHAPED = {
   erode: "eroded an object", dilate: "dilated an object", open: "opened an object",
@@ -38,8 +41,8 @@ const SHAPED = {
 
 /** @type {{[kind: string]: (operation: Operation, undone: string) => string}} */
 const SENTENCES = {
-  segment: ({ added_roots, bbox }) =>
-    `segmented ${bbox?.shape.includes(1) ? "a slice" : "a box"}, ${objects(added_roots.length)}`,
+  segment: ({ added_roots, provenance }) =>
+    `segmented ${REGIONS[String(provenance["mode"])] ?? "a region"}, ${objects(added_roots.length)}`,
   import: ({ added_roots }) => `imported ${objects(added_roots.length)}`,
   merge: ({ merges }) => `merged ${objects(merges[0]?.length ?? 2)}`,
   split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,

@@ -1,12 +1,16 @@
-/** Segment what is on screen: the plane under view or the visible box, with progress and cancel. */
+/** Segment what is on screen, or ask first what that would change, with progress and cancel. */
 
 import { ApiError } from "../api.js";
-import { button, h, icon } from "../dom.js";
+import { button, h } from "../dom.js";
+import { makeFound } from "../found.js";
+import { makeParameters } from "./parameters.js";
+import { MODES, makeTiles } from "./tiles.js";
 
 /**
  * @typedef {import("../types.js").SegmentMode} SegmentMode
- * @typedef {import("../types.js").Region} Region
+ * @typedef {import("../types.js").SegmentRequest} SegmentRequest
  * @typedef {import("../types.js").Job} Job
+ * @typedef {import("../types.js").Change} Change
  */
 
 const JOB_POLL_MS = 150;
@@ -18,40 +22,6 @@ const MEASURE = "mitoglance:segment";
 
 /** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** @param {Region} region @param {SegmentMode} mode @returns {[string, string]} size, and detail */
-function describeRegion({ roi, plane, voxel_size, fits }, mode) {
-  const [z, y, x] = roi.shape;
-  const nm = Number(Math.min(...voxel_size).toPrecision(3));
-  if (mode === "box") return [`${x} × ${y} × ${z}`, `${nm} nm · ${fits ? "fits" : "too large"}`];
-  const sides = plane === "xz" ? [x, z] : plane === "yz" ? [z, y] : [x, y];
-  return [`${sides.join(" × ")} px`, `${plane} · ${nm} nm · ${fits ? "fits" : "too large"}`];
-}
-
-/** @param {SegmentMode} mode @param {() => void} onClick */
-function makeModeButton(mode, onClick) {
-  const size = h("span", { class: "tile-size", text: "…" });
-  const detail = h("span", { class: "tile-size", text: "…" });
-  const isSlice = mode === "slice";
-  const tile = h(
-    "button",
-    { class: "tile", attributes: { type: "button" }, on: { click: onClick } },
-    h("span", { class: "tile-head" }, icon(isSlice ? "slice" : "box"),
-      h("span", { text: isSlice ? "Slice" : "Box" }), h("kbd", { text: isSlice ? "G" : "⇧G" })),
-    size,
-    detail,
-  );
-  return {
-    tile,
-    /** @param {[string, string]} texts @param {string} title @param {boolean} isTooLarge */
-    show([first, second], title, isTooLarge) {
-      size.textContent = first;
-      detail.textContent = second;
-      tile.title = title;
-      tile.classList.toggle("is-too-large", isTooLarge);
-    },
-  };
-}
 
 /** @param {import("../types.js").Context} context */
 function makeModelChoice({ store }) {
@@ -70,21 +40,30 @@ function makeModelChoice({ store }) {
   return select;
 }
 
-/** The line that shows progress, a result, or what went wrong; its place is always there. */
+/** The line that shows progress, a result, an offer, or what went wrong; its place is always there. */
 function makeStatus(/** @type {() => void} */ onCancel) {
   const text = h("span", { class: "status-text" });
   const bar = h("progress", { attributes: { max: 1, value: 0, "aria-label": "Progress of the segmentation" } });
   const cancel = button({ label: "Cancel", kind: "small", key: "Esc", onClick: onCancel });
-  const line = h("div", { class: "status", attributes: { "aria-live": "polite" } }, text, bar, cancel);
+  const accept = button({ label: "Do it", kind: "small primary", title: "Segment the same region in the same way, and keep it", onClick: () => offered?.() });
+  const line = h("div", { class: "status", attributes: { "aria-live": "polite" } }, text, bar, cancel, accept);
+  /** @type {(() => void) | null} */
+  let offered = null;
   return {
     line,
-    /** @param {string} message @param {{progress?: number | null, error?: boolean}} [how] */
-    show(message, { progress = null, error = false } = {}) {
+    /** @param {string} message @param {{progress?: number | null, error?: boolean, offer?: (() => void) | null}} [how] */
+    show(message, { progress = null, error = false, offer = null } = {}) {
       text.textContent = message;
       bar.hidden = cancel.hidden = progress === null;
       if (progress !== null) bar.value = progress;
+      offered = offer;
+      accept.hidden = offer === null;
       line.classList.toggle("is-error", error);
       line.classList.toggle("is-running", progress !== null);
+    },
+    /** What was offered is no longer what would be done. */
+    withdraw() {
+      if (offered !== null) this.show("");
     },
   };
 }
@@ -99,34 +78,52 @@ export function mountSegment(root, context) {
   /** @type {string | null} */
   let running = null;
   let isAsking = false;
-  const slice = makeModeButton("slice", () => void segment("slice"));
-  const box = makeModeButton("box", () => void segment("box"));
+  const found = makeFound(bridge, api.prefix);
+  const { element: ways, tiles } = makeTiles((mode, isRehearsal) => void segment(mode, isRehearsal));
   const model = makeModelChoice(context);
   const status = makeStatus(() => void cancel());
+  const parameters = makeParameters(context, () => changed());
   root.append(
     h("section", { class: "card", attributes: { "aria-labelledby": "segment-title" } },
       h("h2", { text: "Segment what you see", attributes: { id: "segment-title" } }),
-      h("div", { class: "tiles" }, slice.tile, box.tile),
+      ways,
       h("label", { class: "field" }, h("span", { text: "Model" }), model),
+      parameters.element,
       status.line),
   );
 
-  /** @param {SegmentMode} mode */
-  async function segment(mode) {
-    if (running !== null || isAsking) {
-      notify("A segmentation is already running. Wait for it, or cancel it with Esc.", { key: "segment" });
-      return;
-    }
-    if (store.state.session.read_only) {
+  /** @param {SegmentMode} mode @param {boolean} [isRehearsal] only say what would change */
+  async function segment(mode, isRehearsal = false) {
+    if (isBusy()) return;
+    const options = parameters.options();
+    if (options === null) return status.show("Correct the marked parameter first. Nothing was sent.", { error: true });
+    const view = bridge.view();
+    const centre = view.panels[view.active]?.centre.map(Math.floor);
+    await run({
+      view, mode, model: model.value, ...options,
+      ...(centre ? { centre: /** @type {import("../types.js").Zyx} */ (centre) } : {}),
+      ...(isRehearsal ? { dry_run: true } : {}),
+    });
+  }
+
+  /** @returns {boolean} whether nothing can be started now, which is said */
+  function isBusy() {
+    const isRunning = running !== null || isAsking;
+    if (isRunning) notify("A segmentation is already running. Wait for it, or cancel it with Esc.", { key: "segment" });
+    else if (store.state.session.read_only) {
       notify("This version is read-only. Choose “Edit from here” first.", { key: "read-only" });
-      return;
     }
+    return isRunning || store.state.session.read_only;
+  }
+
+  /** @param {SegmentRequest} request */
+  async function run(request) {
     performance.clearMarks(MEASURE);
     performance.mark(MEASURE);
     isAsking = true;
-    status.show("Segmenting …", { progress: 0 });
+    status.show(request.dry_run ? "Finding out what would change …" : "Segmenting …", { progress: 0 });
     try {
-      await follow(await api.segment(bridge.view(), mode, model.value));
+      await follow(await api.segment(request), request);
     } catch (error) {
       fail(error);
     } finally {
@@ -134,8 +131,8 @@ export function mountSegment(root, context) {
     }
   }
 
-  /** @param {string} id follow a job to its end and show its labels */
-  async function follow(id) {
+  /** @param {string} id @param {SegmentRequest | null} request follow a job to its end and show what came of it */
+  async function follow(id, request) {
     running = id;
     const began = Date.now();
     try {
@@ -144,26 +141,37 @@ export function mountSegment(root, context) {
         const waiting = job.state === "queued" ? "Waiting for the worker" : "Segmenting";
         const age = Date.now() - began;
         // The steps of a short job would only flicker, and each costs a frame of the whole page.
+        if (!request?.dry_run) found.show(job);
         if (age > QUIET_MS) status.show(job.message || waiting, { progress: job.progress });
         // A slice takes less than a second, and a tenth of that would be seen.
         await pause(age < FIRST_MS ? FIRST_JOB_POLL_MS : JOB_POLL_MS);
         job = await api.job(id);
       }
-      await finish(job);
+      await finish(job, request);
     } finally {
+      found.hide();
       running = null;
     }
   }
 
-  /** @param {Job} job */
-  async function finish({ state, message, error, operation_id }) {
+  /** @param {Job} job @param {SegmentRequest | null} request */
+  async function finish({ state, message, error, operation_id, result }, request) {
     if (state === "cancelled") return status.show("Cancelled. Nothing was changed.");
     if (state !== "done") throw new ApiError(error?.message ?? message, error?.kind ?? state, 500);
+    if (result !== null && "added" in result) return offer(message, result, request);
     await live.sync();
     if (performance.getEntriesByName(MEASURE, "mark").length > 0) performance.measure(MEASURE, MEASURE);
     const operation = store.state.operations.find((done) => done.operation_id === operation_id);
     const count = operation?.added_roots.length ?? null;
     status.show(count === null ? "Done." : `Done: ${count} ${count === 1 ? "object" : "objects"} found.`);
+  }
+
+  /** @param {string} message @param {Change} result @param {SegmentRequest | null} request */
+  function offer(message, { added, removed, trimmed }, request) {
+    if (request === null) return status.show(message);
+    const { dry_run: _, ...same } = request;
+    const wouldChange = added + removed + trimmed > 0;
+    status.show(`${MODES[same.mode].name}: ${message}`, { offer: wouldChange ? () => isBusy() || void run(same) : null });
   }
 
   /** @param {unknown} error */
@@ -172,21 +180,30 @@ export function mountSegment(root, context) {
   }
 
   async function cancel() {
-    if (running === null) return;
+    if (running === null) return status.withdraw();
     status.show("Cancelling …", { progress: 0 });
     await api.cancelJob(running).catch(fail);
   }
 
-  /** Ask the server what each button would segment from here. */
+  function changed() {
+    if (running === null && !isAsking) status.show("");
+    parameters.setModelVoxelSize(modelVoxelSize());
+    void measure();
+  }
+
+  const modelVoxelSize = () =>
+    store.state.session.models.find(({ name }) => name === model.value)?.voxel_size_nm ?? null;
+
+  let measured = 0;
+  /** Ask the server what each tile would segment from here. */
   async function measure() {
     const view = bridge.view();
     if (document.hidden || view.panels.length === 0) return;
-    /** @type {[SegmentMode, typeof slice][]} */
-    const tiles = [["slice", slice], ["box", box]];
-    await Promise.all(tiles.map(([mode, tile]) =>
-      api.region(view, mode, model.value).then(
-        (region) => tile.show(describeRegion(region, mode), region.message, !region.fits),
-        (error) => tile.show(["–", error.status === 0 ? "offline" : "nothing in view"], error.message, false),
+    const now = ++measured;
+    await Promise.all(tiles.map(({ mode, ...tile }) =>
+      api.region({ view, mode, model: model.value, ...parameters.readAs() }).then(
+        (region) => now === measured && tile.measured(region),
+        (error) => now === measured && tile.refused(error),
       )));
   }
 
@@ -195,22 +212,24 @@ export function mountSegment(root, context) {
     clearTimeout(timer);
     timer = setTimeout(measure, REGION_DELAY_MS);
   });
-  model.addEventListener("change", () => void measure());
-  void measure();
-  status.show("");
+  model.addEventListener("change", changed);
+  changed();
   void api.jobs().then((jobs) => {
     const mine = jobs.find((job) => job.user === api.user && ["queued", "running"].includes(job.state));
-    if (mine && running === null) follow(mine.job_id).catch(fail);
+    if (mine && running === null) follow(mine.job_id, null).catch(fail);
   }).catch(() => {});
 
   return {
     actions: {
       "segment-slice": () => segment("slice"),
       "segment-box": () => segment("box"),
+      "segment-orthoplane": () => segment("orthoplane"),
       cancel,
     },
     render({ session }) {
-      slice.tile.disabled = box.tile.disabled = model.disabled = session.read_only;
+      ways.disabled = model.disabled = session.read_only;
+      parameters.lock(session.read_only);
+      if (session.read_only) status.withdraw();
     },
   };
 }

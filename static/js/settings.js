@@ -1,0 +1,158 @@
+/** What may be set for a segmentation: its words, what is wrong with a value, what differs. No DOM. */
+
+/**
+ * @typedef {import("./types.js").Setting} Setting
+ * @typedef {import("./types.js").SettingValue} SettingValue
+ * @typedef {import("./types.js").SettingValues} SettingValues
+ * @typedef {import("./types.js").Session} Session
+ */
+
+export const CONTRAST = "contrast";
+export const EXISTING = "existing";
+export const VOXEL_SIZE = "voxel_size_nm";
+
+/** Labels and units of what the server describes, in the groups and the order of the form. */
+const WORDS = /** @type {const} */ ([
+  ["Finding objects", {
+    confidence_thr: ["Confidence"],
+    center_confidence_thr: ["Centre confidence"],
+    min_distance_object_centers: ["Centre distance", "px"],
+    fine_boundaries: ["Fine boundaries"],
+    semantic_only: ["Semantic only"],
+  }],
+  ["Linking sections · box, orthoplane", {
+    median_slices: ["Median sections"],
+    match_iou_thr: ["Overlap to match"],
+    match_ioa_thr: ["Share to match"],
+  }],
+  ["Voting · orthoplane", {
+    pixel_vote_thr: ["Votes", "of 3"],
+    allow_one_view: ["One view is enough"],
+  }],
+  ["Tidying up", {
+    min_area: ["Min area in a section", "px"],
+    min_size: ["Min size", "voxels"],
+    min_extent: ["Min extent", "voxels"],
+    maximum_objects_per_class: ["Max objects"],
+    label_erosion: ["Erode", "voxels"],
+    label_dilation: ["Dilate", "voxels"],
+    fill_holes_in_segmentation: ["Fill holes"],
+  }],
+]);
+
+const NO_RANGE = { low: null, high: null, step: null, unit: "", options: [] };
+
+/** @param {Session} session @returns {Setting} */
+function voxelSize({ limits }) {
+  const [low, high] = limits.voxel_size_nm;
+  const help = "Voxel size at which the image is read: the pyramid level nearest to it. The model's own when empty.";
+  return { name: VOXEL_SIZE, label: "Voxel size", help, kind: "number", default: null, low, high, step: 1, unit: "nm", options: [] };
+}
+
+/** @type {Setting} */
+const contrast = {
+  ...NO_RANGE,
+  name: CONTRAST,
+  label: "Contrast",
+  help: "What the network takes for black and white: the volume's own statistics, or what the image layer shows black and white now, inverted too.",
+  kind: "choice",
+  default: "own",
+  options: [["own", "Volume's own"], ["shown", "As shown"]],
+};
+
+/** @type {Setting} */
+const existing = {
+  ...NO_RANGE,
+  name: EXISTING,
+  label: "Existing labels",
+  help: "What becomes of labels that lie in the region. Edited objects are overwritten by “Replace all” only.",
+  kind: "choice",
+  default: "replace-unedited",
+  options: [["fill-empty", "Fill empty"], ["replace-unedited", "Replace unedited"], ["replace-all", "Replace all"]],
+};
+
+/** @param {Session} session @returns {[title: string, settings: Setting[]][]} the form, group by group */
+export function settingGroups(session) {
+  const left = new Map(session.parameters.map((parameter) => [parameter.name, parameter]));
+  /** @param {string} name @param {readonly string[]} words @returns {Setting[]} */
+  const described = (name, [label = name, unit = ""]) => {
+    const parameter = left.get(name);
+    left.delete(name);
+    return parameter ? [{ ...NO_RANGE, ...parameter, help: `${parameter.help}\n${name}`, label, unit }] : [];
+  };
+  /** @type {[string, Setting[]][]} */
+  const found = WORDS.map(([title, words]) => [
+    title, Object.entries(words).flatMap(([name, said]) => described(name, said))]);
+  // Nothing that the server knows is hidden because this page has no word for it.
+  const others = [...left.keys()].flatMap((name) => described(name, []));
+  if (others.length > 0) found.push(["Others", others]);
+  return [["Image", [voxelSize(session), contrast]], ...found, ["Writing", [existing]]];
+}
+
+/** @param {Setting} setting @param {SettingValue} value @returns {string | null} what is wrong */
+export function problemOf({ kind, low, high, step, options, default: usual }, value) {
+  if (value === null) return usual === null ? null : "Choose a value.";
+  if (kind === "switch") return typeof value === "boolean" ? null : "Choose yes or no.";
+  if (kind === "choice") return options.some(([name]) => name === value) ? null : "Choose one.";
+  const [least, most, by] = [low ?? -Infinity, high ?? Infinity, step ?? 1];
+  const range = `from ${least.toLocaleString("en")} to ${most.toLocaleString("en")}`;
+  if (typeof value !== "number" || !(value >= least && value <= most)) return `Must be ${range}.`;
+  if (kind === "integer" && (value - least) % by !== 0) {
+    return by === 2 ? `Must be odd, ${range}.` : `Must be a whole number ${range}.`;
+  }
+  return null;
+}
+
+/** @param {Setting[]} settings @param {SettingValues} values @returns {SettingValues} */
+export function differing(settings, values) {
+  const changed = settings.filter(({ name, default: usual }) => values[name] !== usual);
+  return Object.fromEntries(changed.map(({ name }) => [name, values[name] ?? null]));
+}
+
+/** @param {Setting} setting @param {SettingValue} value @returns {string} for a chip */
+export function shortText({ name, label, kind, unit, options }, value) {
+  const word = label.toLowerCase();
+  if (kind === "switch") return value === true ? word : `not ${word}`;
+  if (kind === "choice") {
+    const option = (options.find(([option]) => option === value)?.[1] ?? word).toLowerCase();
+    return name === CONTRAST ? `${word} ${option}` : option;
+  }
+  return unit === "nm" ? `${value} nm` : `${word} ${value}`;
+}
+
+/**
+ * @param {Setting[]} settings
+ * @param {string | null} text what was kept
+ * @returns {SettingValues} every value: what was kept where it is still right, else the default
+ */
+export function restored(settings, text) {
+  /** @type {SettingValues} */
+  let kept = {};
+  try {
+    kept = Object(JSON.parse(text ?? "{}"));
+  } catch {
+    // Not ours, or cut short: as if nothing had been kept.
+  }
+  return Object.fromEntries(settings.map((setting) => {
+    const value = kept[setting.name];
+    const isRight = value !== undefined && problemOf(setting, value) === null;
+    return [setting.name, isRight ? value : setting.default];
+  }));
+}
+
+/**
+ * @param {Setting[]} settings
+ * @param {SettingValues} values
+ * @param {import("./types.js").GreyRange | null} shown
+ * @returns {import("./types.js").SegmentOptions} what a request says of them
+ */
+export function optionsOf(settings, values, shown) {
+  const changed = differing(settings, values);
+  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, ...parameters } = changed;
+  return {
+    parameters,
+    existing: values[EXISTING] ?? null,
+    ...(typeof nm === "number" ? { voxel_size_nm: nm } : {}),
+    ...(greys === "shown" && shown !== null ? { grey_range: shown } : {}),
+  };
+}
