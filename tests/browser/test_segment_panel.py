@@ -308,3 +308,19 @@ def test_the_card_is_seen_in_both_themes(
         ".filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)"
     ):
         raise AssertionError(f"cut off: {name}")
+
+
+def test_finished_blocks_are_seen_while_others_are_computed(
+    opened: Page, labelled: Server, shot: Callable[..., Path]
+) -> None:
+    before = labelled.head("tissue")
+    # 90 sections: three blocks, the middle one first.
+    look_at(opened, CENTRE, 0.22)
+    tile(opened, "Box").click()
+    layer = "viewer.layerManager.getLayerByName('found so far')"
+    wait_for(opened, f"{layer} !== undefined && viewer.isReady()", 120)
+    shot("found-so-far")
+    assert labelled.head("tissue") == before
+    assert ended(opened).startswith("Done")
+    assert labelled.head("tissue") == before + 1
+    wait_for(opened, f"{layer} === undefined", 10)
