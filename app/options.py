@@ -47,11 +47,21 @@ def add_command(
     return parser
 
 
-def add_settings(parser: argparse.ArgumentParser, names: Sequence[str] = BASIC_SETTINGS) -> None:
-    """Add an option for each setting, and `--config`."""
+def add_settings(
+    parser: argparse.ArgumentParser,
+    names: Sequence[str] = BASIC_SETTINGS,
+    default: str | None = None,
+) -> None:
+    """Add an option for each setting, and `--config`.
+
+    `default` is what an option that was not given is: for a command inside a command
+    `argparse.SUPPRESS`, so that what was said to the outer one holds.
+    """
     meanings = field_meanings()
     group = parser.add_argument_group("settings")
-    group.add_argument("--config", type=Path, metavar="FILE", help="Settings file (TOML).")
+    group.add_argument(
+        "--config", type=Path, default=default, metavar="FILE", help="Settings file (TOML)."
+    )
     for setting in fields(Config):
         if setting.name not in names:
             continue
@@ -59,11 +69,11 @@ def add_settings(parser: argparse.ArgumentParser, names: Sequence[str] = BASIC_S
         text = meanings[setting.name].replace("%", "%%")
         if isinstance(setting.default, bool):
             group.add_argument(
-                option, action=argparse.BooleanOptionalAction, default=None, help=text
+                option, action=argparse.BooleanOptionalAction, default=default, help=text
             )
         else:
             kind = int if isinstance(setting.default, int) else str
-            group.add_argument(option, type=kind, default=None, help=text)
+            group.add_argument(option, type=kind, default=default, help=text)
 
 
 def config_of(args: argparse.Namespace, *, default_data_dir: Path | None = None) -> Config:

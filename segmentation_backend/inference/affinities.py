@@ -1,12 +1,15 @@
 """From affinities or a boundary map of a block to its objects.
 
-1. A voxel is inside where the mean of its channels reaches a threshold.
-2. Seeds are the places deepest inside; a watershed from them over the distance to the outside
-   (Meyer 1992) cuts the inside at its necks, into more pieces than there are objects.
-3. Pieces whose common face is crossed by a mean affinity that reaches a threshold are one object:
-   where the network saw a boundary they stay apart, where the shape alone made the cut they do not.
+1. A voxel is inside where, of its two affinities along each axis, the higher ones reach a threshold
+   in the mean; in a boundary map, where its value does. A face is open where its affinity reaches
+   a threshold.
+2. Seeds are the places farthest from the outside and from closed faces; a watershed from them over
+   that distance (Meyer 1992), which passes through open faces only, makes pieces, more than there
+   are objects.
+3. Pieces whose common faces have a mean affinity that reaches the threshold are one object: where
+   the network saw a boundary they stay apart, where the shape alone made the cut they do not.
 
-All three are exact rules without an order of objects, so that equal blocks give equal objects.
+No rule depends on an order of objects, so that equal blocks give equal objects.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from segmentation_backend.inference.affinity_kernels import flood
 
 __all__ = ["AffinityParameters", "segment_affinities"]
 
+Mask = NDArray[np.bool_]
+Pieces = NDArray[np.uint32]
+
 _LEVELS = 4
 """Steps of the flooded landscape for each shortest voxel side."""
 
@@ -35,9 +41,9 @@ class AffinityParameters:
     """How affinities become objects."""
 
     inside_thr: float = 0.5
-    """Mean of the channels from which a voxel is inside of an object."""
+    """Mean affinity from which a voxel is inside of an object."""
     join_thr: float = 0.5
-    """Mean affinity across a common face from which two pieces are one object."""
+    """Affinity from which two voxels, or in the mean two pieces, are of one object."""
     seed_radius: int = 3
     """Voxels around a seed (a cube) in which nothing is deeper."""
     min_size: int = 500
@@ -61,7 +67,7 @@ class AffinityParameters:
 
 def segment_affinities(
     affinities: NDArray[np.float32], voxel_size: VoxelSize, parameters: AffinityParameters
-) -> NDArray[np.uint32]:
+) -> Pieces:
     """Return the objects of a block: uint32 (z, y, x), 1..n without gaps, 0 = background.
 
     `affinities` (C, z, y, x), 0..1: three channels say whether a voxel and the one before it along
@@ -73,70 +79,121 @@ def segment_affinities(
             f"Affinities must be (1 or 3, z, y, x), not {affinities.shape}.",
             ErrorKind.INVALID_PARAMETER,
         )
-    inside = affinities.mean(axis=0) >= parameters.inside_thr
+    faces = np.stack([_face_values(affinities, axis) for axis in range(3)])
+    inside = _inside(affinities, faces, parameters.inside_thr)
     if not inside.any():
         return np.zeros(inside.shape, np.uint32)
-    distance = edt.edt(
-        inside, anisotropy=tuple(v / min(voxel_size) for v in voxel_size), black_border=False
-    )
-    pieces = _pieces(inside, np.asarray(distance, np.float32), parameters.seed_radius)
-    objects = _joined(pieces, affinities, parameters.join_thr)
-    return _without_small(objects, parameters.min_size)
+    is_open = faces >= parameters.join_thr
+    pieces = _pieces(inside, is_open, voxel_size, parameters.seed_radius)
+    return _without_small(_joined(pieces, faces, parameters.join_thr), parameters.min_size)
 
 
-def _pieces(
-    inside: NDArray[np.bool_], distance: NDArray[np.float32], radius: int
-) -> NDArray[np.uint32]:
-    """Return the watershed of the distance from its highest places, uint32."""
+def _face_values(affinities: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Return the affinity across each voxel's face before it along an axis.
+
+    Of a boundary map it is the lower value of the two. The block's outermost faces have their own
+    voxel's value.
+    """
+    if len(affinities) == 3:
+        own: NDArray[np.float32] = affinities[axis]
+        return own
+    lower: NDArray[np.float32] = affinities[0].copy()
+    here, before = _here(axis), _before(axis)
+    np.minimum(lower[here], affinities[0][before], out=lower[here])
+    return lower
+
+
+def _here(axis: int) -> tuple[slice, ...]:
+    return tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+
+
+def _before(axis: int) -> tuple[slice, ...]:
+    return tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+
+
+def _inside(affinities: NDArray[np.float32], faces: NDArray[np.float32], threshold: float) -> Mask:
+    if len(affinities) == 1:
+        boundary: Mask = affinities[0] >= threshold
+        return boundary
+    total = np.zeros(faces.shape[1:], np.float32)
+    for axis, values in enumerate(faces):
+        higher = values.copy()
+        # An object's first voxel has its affinity on the side of the next one only.
+        np.maximum(higher[_before(axis)], values[_here(axis)], out=higher[_before(axis)])
+        total += higher
+    inside: Mask = total >= 3 * threshold
+    return inside
+
+
+def _pieces(inside: Mask, is_open: NDArray[np.bool_], voxel_size: VoxelSize, radius: int) -> Pieces:
+    """Return the watershed of the distance to the outside and to closed faces, uint32."""
+    core = inside.copy()
+    for axis in range(3):
+        closed = ~is_open[axis]
+        core[_here(axis)] &= ~closed[_here(axis)]
+        core[_before(axis)] &= ~closed[_here(axis)]
+    sides = [side / min(voxel_size) for side in voxel_size]
+    distance = np.asarray(edt.edt(core, anisotropy=sides, black_border=False), np.float32)
     # A block without any outside has no distances to it.
-    finite = np.where(np.isfinite(distance), distance, np.float32(0))
-    levels = np.minimum(np.rint(finite * _LEVELS), 2**16 - 1).astype(np.uint16)
+    distance[~np.isfinite(distance)] = 0
+    levels = np.minimum(np.rint(distance * _LEVELS), 2**16 - 1).astype(np.uint16)
     highest = ndimage.maximum_filter(levels, 2 * radius + 1, mode="constant")
-    seeds = cc3d.connected_components((levels == highest) & inside, connectivity=26)
-    return flood(np.asarray(seeds, np.uint32), levels, inside)
+    seeds = cc3d.connected_components((levels == highest) & core, connectivity=6)
+    pieces = flood(np.asarray(seeds, np.uint32), levels, inside, is_open)
+    return _with_the_rest(pieces, inside, is_open)
 
 
-def _joined(
-    pieces: NDArray[np.uint32], affinities: NDArray[np.float32], threshold: float
-) -> NDArray[np.uint32]:
+def _with_the_rest(pieces: Pieces, inside: Mask, is_open: NDArray[np.bool_]) -> Pieces:
+    """Return pieces and, as further ones, what no seed could reach: it is thin or walled in."""
+    rest = inside & (pieces == 0)
+    count = int(rest.sum())
+    if count == 0:
+        return pieces
+    number = np.zeros(inside.shape, np.int64)
+    number[rest] = np.arange(count)
+    edges = []
+    for axis in range(3):
+        here, before = _here(axis), _before(axis)
+        where = rest[here] & rest[before] & is_open[axis][here]
+        edges.append(np.stack([number[before][where], number[here][where]]))
+    groups = _components(np.concatenate(edges, axis=1), count)
+    pieces[rest] = groups + 1 + int(pieces.max(initial=0))
+    return pieces
+
+
+def _components(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the group of each of 0..`count` - 1 that edges (2, n) join, numbered from 0."""
+    graph = sparse.coo_array((np.ones(edges.shape[1], np.bool_), tuple(edges)), (count, count))
+    _, groups = sparse.csgraph.connected_components(graph, directed=False)
+    return np.asarray(groups, np.int64)
+
+
+def _joined(pieces: Pieces, faces: NDArray[np.float32], threshold: float) -> Pieces:
     """Return the pieces with those joined that a mean affinity holds together."""
     count = int(pieces.max(initial=0)) + 1
-    crossed = [_faces(pieces, affinities, axis, count) for axis in range(3)]
+    crossed = [_crossed(pieces, faces[axis], axis, count) for axis in range(3)]
     pairs, place = np.unique(np.concatenate([p for p, _ in crossed]), return_inverse=True)
-    values = np.concatenate([v for _, v in crossed])
-    sums = np.bincount(place, values.astype(np.float64), len(pairs))
+    values = np.concatenate([v for _, v in crossed]).astype(np.float64)
+    sums = np.bincount(place, values, len(pairs))
     held = pairs[sums >= threshold * np.bincount(place, minlength=len(pairs))]
-    edges = sparse.coo_array(
-        (np.ones(len(held), np.bool_), (held // count, held % count)), (count, count)
-    )
-    _, objects = sparse.csgraph.connected_components(edges, directed=False)
-    # The background touches nothing, so it is an object of its own: the first.
-    joined: NDArray[np.uint32] = objects.astype(np.uint32)[pieces]
+    # The background touches nothing, so it is a group of its own: the first.
+    groups = _components(np.stack([held // count, held % count]), count)
+    joined: Pieces = groups.astype(np.uint32)[pieces]
     return joined
 
 
-def _faces(
-    pieces: NDArray[np.uint32], affinities: NDArray[np.float32], axis: int, count: int
+def _crossed(
+    pieces: Pieces, faces: NDArray[np.float32], axis: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the pairs a * `count` + b, a < b, that touch along an axis, and the affinities there.
-
-    With three channels the affinity across a face is that of its axis, with one the lower of the
-    two voxels' values.
-    """
-    upper, lower = [slice(None)] * 3, [slice(None)] * 3
-    upper[axis], lower[axis] = slice(1, None), slice(None, -1)
-    here, before = tuple(upper), tuple(lower)
-    a, b = pieces[here], pieces[before]
+    """Return the pairs a * `count` + b, a < b, that touch along an axis, and their affinities."""
+    a, b = pieces[_here(axis)], pieces[_before(axis)]
     where = (a != b) & (a != 0) & (b != 0)
     first, second = a[where].astype(np.int64), b[where].astype(np.int64)
-    if len(affinities) == 3:
-        values = affinities[axis][here][where]
-    else:
-        values = np.minimum(affinities[0][here][where], affinities[0][before][where])
-    return np.minimum(first, second) * count + np.maximum(first, second), values
+    pairs = np.minimum(first, second) * count + np.maximum(first, second)
+    return pairs, faces[_here(axis)][where]
 
 
-def _without_small(objects: NDArray[np.uint32], min_size: int) -> NDArray[np.uint32]:
+def _without_small(objects: Pieces, min_size: int) -> Pieces:
     sizes = np.bincount(objects.ravel())
     kept = sizes >= min_size
     for axis in range(3):

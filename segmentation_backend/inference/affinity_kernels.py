@@ -10,20 +10,24 @@ __all__ = ["flood"]
 
 
 def flood(
-    labels: NDArray[np.uint32], levels: NDArray[np.uint16], inside: NDArray[np.bool_]
+    labels: NDArray[np.uint32],
+    levels: NDArray[np.uint16],
+    inside: NDArray[np.bool_],
+    open_faces: NDArray[np.bool_],
 ) -> NDArray[np.uint32]:
-    """Return labels (z, y, x) spread over all of `inside`, from the highest level down.
+    """Return labels (z, y, x) spread over `inside`, from the highest level down.
 
-    They spread over faces, on each level first come, first served; a place that is higher than the
-    one it is reached from is flooded with it. Voxels that no label can reach keep 0.
+    They spread over faces that are open, on each level first come, first served; a place that is
+    higher than the one it is reached from is flooded with it. `open_faces` (3, z, y, x) says
+    whether one may pass between a voxel and the one before it along z, y, x. Voxels that no label
+    can reach keep 0.
     """
     # A frame of voxels that are not free saves asking where the block ends.
     spread, ground = np.pad(labels, 1), np.pad(levels, 1)
     free = np.pad(inside, 1) & (spread == 0)
-    across = spread.strides[0] // spread.itemsize
-    along = spread.strides[1] // spread.itemsize
-    steps = np.array([-across, -along, -1, 1, along, across])
-    _spread(spread.reshape(-1), ground.reshape(-1), free.reshape(-1), steps)
+    doors = np.pad(open_faces, ((0, 0), (1, 1), (1, 1), (1, 1)))
+    steps = np.array([spread.strides[axis] // spread.itemsize for axis in range(3)])
+    _spread(spread.reshape(-1), ground.reshape(-1), free.reshape(-1), doors.reshape(3, -1), steps)
     return np.ascontiguousarray(spread[1:-1, 1:-1, 1:-1])
 
 
@@ -32,6 +36,7 @@ def _spread(
     labels: NDArray[np.uint32],
     ground: NDArray[np.uint16],
     free: NDArray[np.bool_],
+    doors: NDArray[np.bool_],
     steps: NDArray[np.int64],
 ) -> None:
     # One queue for each level: where it begins and ends, and who comes after whom.
@@ -46,12 +51,14 @@ def _spread(
             level -= 1
             continue
         ends[level, 0] = after[place]
-        for step in steps:
-            other = place + step
-            if free[other]:
-                free[other] = False
-                labels[other] = labels[place]
-                _queue(ends, after, min(level, int(ground[other])), int(other))
+        for axis in range(3):
+            for side in range(2):
+                # The face before a voxel is its own, the one after it is its neighbour's.
+                other = place + (2 * side - 1) * steps[axis]
+                if free[other] and doors[axis, max(place, other)]:
+                    free[other] = False
+                    labels[other] = labels[place]
+                    _queue(ends, after, min(level, int(ground[other])), int(other))
 
 
 @numba.njit(cache=True)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import tempfile
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict
-from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,13 @@ import torch
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
+from segmentation_backend.models.fetching import fetch, scratch_file
 from segmentation_backend.models.mitonet import MitoNet, MitoNetConfig
 from segmentation_backend.models.registry import ModelSpec, Origin
 
-__all__ = ["digest", "load", "read_network", "write_network"]
+__all__ = ["digest", "load", "read_content", "read_network", "write_network", "write_torchscript"]
 
 _FORMAT = "mitoglance-network-1"
-_TIMEOUT_SECONDS = 30.0
 
 
 def load(spec: ModelSpec, models_dir: Path) -> nn.Module:
@@ -34,8 +31,20 @@ def load(spec: ModelSpec, models_dir: Path) -> nn.Module:
     written beside it. ResourceError (MODEL_UNAVAILABLE) where the file is not there and cannot be
     fetched; FormatError where it is not what it was, or cannot be read.
     """
-    content = _read_package(spec) if spec.origin is Origin.PACKAGE else _read_file(spec, models_dir)
+    content = read_content(spec, models_dir)
     return _scripted(content, spec) if spec.is_torchscript else read_network(content, spec.name)
+
+
+def read_content(spec: ModelSpec, models_dir: Path) -> bytes:
+    """Return the bytes of a model's file, which are what they were; errors as of `load`."""
+    return _read_package(spec) if spec.origin is Origin.PACKAGE else _read_file(spec, models_dir)
+
+
+def write_torchscript(spec: ModelSpec, models_dir: Path, path: Path) -> None:
+    """Write a model as a TorchScript file with MitoNet's call, whole or not at all."""
+    with scratch_file(path.parent) as part:
+        torch.jit.script(load(spec, models_dir)).save(str(part))  # type: ignore[no-untyped-call]
+        part.replace(path)
 
 
 def write_network(path: Path, network: MitoNet, config: MitoNetConfig) -> None:
@@ -130,31 +139,18 @@ def _read_file(spec: ModelSpec, models_dir: Path) -> bytes:
 
 
 def _download(spec: ModelSpec, path: Path) -> None:
-    """Fetch a file into its place, whole or not at all."""
+    """Fetch a file into its place, whole or not at all, and pin what came."""
     if spec.url is None:
         raise ResourceError(
             f"The weights of {spec.name} are not there; put the file {path.name} into "
             f"{path.parent}.",
             ErrorKind.MODEL_UNAVAILABLE,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        whole = Path(part.name)
     try:
-        whole.write_bytes(_fetch(spec.url))
-        whole.replace(path)
-    except (OSError, HTTPException) as error:
+        fetch(spec.url, path, spec.sha256)
+    except ResourceError as error:
         raise ResourceError(
-            f"The weights of {spec.name} could not be fetched from {spec.url} ({error}); try "
-            f"again, or put the file {path.name} into {path.parent} yourself.",
+            f"The weights of {spec.name} could not be fetched: {error.message} A file that you "
+            f"trust is taken instead: put {path.name} into {path.parent}.",
             ErrorKind.MODEL_UNAVAILABLE,
         ) from error
-    finally:
-        whole.unlink(missing_ok=True)
-
-
-def _fetch(url: str) -> bytes:
-    """Return what an address serves; the server's certificate is verified."""
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
-        content: bytes = answer.read()  # HTTPException where fewer bytes arrive than promised
-    return content

@@ -5,9 +5,9 @@ import struct
 import zipfile
 
 import pytest
-from segmentation_backend.models.archives import holds_code, unpack, write_archive
 
 from segmentation_backend.errors import ErrorKind, FormatError
+from segmentation_backend.models.archives import holds_code, unpack, write_archive
 
 MANIFEST = "model: mine.pth\n"
 

@@ -9,14 +9,14 @@ import logging
 import pytest
 import torch
 from scripted_networks import save_panoptic, tiny_network
-from segmentation_backend.models.engines import FastNetwork, is_exact, loss_of, measure
-from segmentation_backend.models.int8 import calibration_images
-from segmentation_backend.models.library import Additions, ModelLibrary
-from segmentation_backend.models.opening import open_panoptic
 from torch import nn
 
 from segmentation_backend.errors import InvalidInputError
 from segmentation_backend.models import engines, openvino
+from segmentation_backend.models.engines import FastNetwork, is_exact, loss_of, measure
+from segmentation_backend.models.int8 import calibration_images
+from segmentation_backend.models.library import Additions, ModelLibrary
+from segmentation_backend.models.opening import open_panoptic
 
 WITHOUT_OPENVINO = pytest.mark.skipif(
     not openvino.is_installed(), reason="the openvino extra is not installed"
@@ -61,8 +61,7 @@ def test_winograd_and_fused_sums_are_used_and_exact():
     x = torch.randn(1, 1, 256, 256)
     with torch.inference_mode():
         assert is_exact(network(x, 2, False), fast(x, 2, False))
-    kinds = {weights_key[1] for weights_key in fast._prepared}
-    assert kinds & {3, 4}, "no layer went Winograd's way"
+    assert {key[1] for key in fast._prepared} & {3, 4}, "no layer went Winograd's way"
 
 
 @pytest.mark.parametrize("engine", ["fused", "int8"])

@@ -6,10 +6,10 @@ import urllib.request
 
 import pytest
 from model_server import model_server
-from segmentation_backend.models.fetching import fetch
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, ResourceError
 from segmentation_backend.models import fetching
+from segmentation_backend.models.fetching import fetch
 
 CONTENT = bytes(range(256)) * 5000
 

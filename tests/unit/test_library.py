@@ -8,7 +8,6 @@ import pytest
 import torch
 from model_server import model_server
 from scripted_networks import save_affinity, save_panoptic
-from segmentation_backend.models.library import Additions, ModelLibrary
 
 from segmentation_backend.errors import (
     ConflictError,
@@ -20,6 +19,7 @@ from segmentation_backend.errors import (
     SegmentationError,
 )
 from segmentation_backend.models import weights
+from segmentation_backend.models.library import Additions, ModelLibrary
 from segmentation_backend.models.mitonet import MitoNet, MitoNetConfig
 from segmentation_backend.models.registry import ModelKind, find_model, list_models
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import yaml
-from segmentation_backend.models.manifests import parse_manifest, render_manifest
-from segmentation_backend.models.specs import ModelKind
 
 from segmentation_backend.errors import ErrorKind, FormatError
+from segmentation_backend.models.manifests import parse_manifest, render_manifest
+from segmentation_backend.models.specs import ModelKind
 
 PUBLISHED = """
 model: https://zenodo.org/record/6861565/files/MitoNet_v1.pth?download=1

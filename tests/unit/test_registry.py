@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from segmentation_backend.models.manifests import render_manifest
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
+from segmentation_backend.models.manifests import render_manifest
 from segmentation_backend.models.registry import (
     ModelKind,
     Origin,

@@ -2,10 +2,17 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from segmentation_backend.models.winograd import TileProducts, TileValues, best_tile, prepare
 from torch.nn import functional
+
+from segmentation_backend.models.winograd import (
+    TileProducts,
+    TileValues,
+    best_tile,
+    prepare,
+    tile_count,
+)
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
@@ -14,10 +21,14 @@ pytestmark = pytest.mark.skipif(
 
 def winograd(x, weight, bias, side, gap, other=None, rectify=False):
     values = TileValues(side, gap)(x)
-    products = TileProducts(prepare(weight, side), bias, side, gap, tuple(x.shape[2:]), rectify)
+    tiles = tile_count(x.shape[2:], side, gap)
+    products = TileProducts(
+        prepare(weight, side, tiles), bias, side, gap, tuple(x.shape[2:]), rectify
+    )
     return products(values, other)
 
 
+@settings(deadline=None)  # torch's first calls take long
 @given(
     side=st.sampled_from([2, 3, 4]),
     gap=st.integers(1, 7),

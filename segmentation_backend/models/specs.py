@@ -1,0 +1,132 @@
+"""What is known of a network before it is loaded: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+
+__all__ = ["ACTIVATIONS", "ModelKind", "ModelSpec", "Origin"]
+
+
+ACTIVATIONS = ("none", "sigmoid")
+
+
+class Origin(StrEnum):
+    """Where a model's weights come from."""
+
+    PACKAGE = "package"
+    """Shipped with the program."""
+    DOWNLOAD = "download"
+    """Fetched into the models folder on first use."""
+    FILE = "file"
+    """Put into the models folder by someone who trusts it."""
+
+
+class ModelKind(StrEnum):
+    """How a model is called; `models.networks` says it in full."""
+
+    PANOPTIC = "panoptic2d"
+    """Sections in; foreground, centres and offsets out (MitoNet's family)."""
+    AFFINITY = "affinity3d"
+    """Blocks in; affinities of neighbouring voxels, or a boundary map, out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A network: what it finds, what it wants to be fed, and where its weights are."""
+
+    name: str
+    description: str
+    licence: str
+    voxel_size_nm: float
+    """The edge length of the voxels that it likes best."""
+    origin: Origin
+    file_name: str
+    """In the package or in the models folder; `.pth` is TorchScript, `.pt` a plain state dict,
+    `.onnx` a graph."""
+    norms: tuple[float, float] = (0.57571, 0.12765)
+    """Mean and standard deviation, in units of the type's maximum, that its training images had.
+    Inference feeds every volume with mean 0 and deviation 1 instead, which is what such images
+    become; kept for export."""
+    padding_factor: int = 16
+    """What the sides of its input must be multiples of."""
+    class_names: Mapping[int, str] = field(default_factory=lambda: {1: "mitochondrion"})
+    """What each label is called; with one label the network gives one channel, else one more than
+    there are labels, the background first."""
+    url: str | None = None
+    sha256: str | None = None
+    """Of the file, where it is known beforehand."""
+    kind: ModelKind = ModelKind.PANOPTIC
+    labels: tuple[int, ...] = (1,)
+    """The numbers of the classes, in the order of the network's channels."""
+    thing_list: tuple[int, ...] = (1,)
+    """Those of the labels whose objects are told apart; the others are one object each."""
+    quantized_file: str | None = None
+    """The same network with 8-bit weights, for CPUs: faster, not exact."""
+    quantized_url: str | None = None
+    quantized_sha256: str | None = None
+    activation: str = "none"
+    """What turns an affinity network's values into 0..1: nothing, or a sigmoid."""
+
+    @property
+    def is_torchscript(self) -> bool:
+        """Whether the file holds code besides numbers."""
+        return self.file_name.endswith(".pth")
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the file is an ONNX graph."""
+        return self.file_name.endswith(".onnx")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there are several classes: softmax, not sigmoid."""
+        return len(self.labels) > 1
+
+    def is_present(self, models_dir: Path) -> bool:
+        """Whether the weights can be loaded without a download."""
+        return self.origin is Origin.PACKAGE or (models_dir / self.file_name).is_file()
+
+    def quantized(self) -> ModelSpec:
+        """Return the quantised variant as a model; InvalidInputError where there is none."""
+        if self.quantized_file is None:
+            raise InvalidInputError(
+                f"The model {self.name} has no quantised variant; use it as it is, or the engine "
+                "int8, which works with every model.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        return replace(
+            self,
+            file_name=self.quantized_file,
+            url=self.quantized_url,
+            sha256=self.quantized_sha256,
+            quantized_file=None,
+            quantized_url=None,
+            quantized_sha256=None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the model as the HTTP interface and provenance show it."""
+        return {
+            "name": self.name,
+            "kind": self.kind.value,
+            "description": self.description,
+            "licence": self.licence,
+            "voxel_size_nm": self.voxel_size_nm,
+            "origin": self.origin.value,
+            "file_name": self.file_name,
+            "quantized_file": self.quantized_file,
+            "norms": list(self.norms),
+            "padding_factor": self.padding_factor,
+            "class_names": {str(key): value for key, value in self.class_names.items()},
+            "labels": list(self.labels),
+            "thing_list": list(self.thing_list),
+            "activation": self.activation,
+            "url": self.url,
+            "sha256": self.sha256,
+        }
