@@ -1,7 +1,7 @@
 """Statements written as text, for what is asked a dozen times per edit.
 
-SQLAlchemy takes several times longer to build and dispatch an expression than SQLite to answer it,
-so on SQLite these go straight to the driver; the transaction around them stays SQLAlchemy's.
+SQLAlchemy takes several times longer to build and dispatch an expression than a database to answer
+it, so these go straight to the driver; the transaction around them stays SQLAlchemy's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -27,26 +27,28 @@ def run(
 
     Each `?` stands for one of `bound`. Errors are SQLAlchemy's.
     """
-    driver: object = connection.connection.dbapi_connection
-    if not isinstance(driver, sqlite3.Connection):
-        result = connection.exec_driver_sql(_spelt(text), tuple(bound))
-        return iter(result) if result.returns_rows else iter(())
+    driver: Any = connection.connection.dbapi_connection
     try:
-        return driver.execute(text, bound)
-    except sqlite3.Error as err:
-        raise _wrapped(text, bound, err) from err
+        if isinstance(driver, sqlite3.Connection):
+            return driver.execute(text, bound)
+        cursor = driver.execute(_spelt(text), bound)
+    except connection.dialect.loaded_dbapi.Error as err:
+        raise _wrapped(connection, text, bound, err) from err
+    return iter(cursor) if cursor.description is not None else iter(())
 
 
 def run_many(connection: sa.Connection, text: str, rows: Sequence[Sequence[Value]]) -> None:
     """Run one statement that returns nothing for each of several rows of bound values."""
-    driver: object = connection.connection.dbapi_connection
-    if not isinstance(driver, sqlite3.Connection):
-        connection.exec_driver_sql(_spelt(text), [tuple(row) for row in rows])
-        return
+    driver: Any = connection.connection.dbapi_connection
     try:
-        driver.executemany(text, rows)
-    except sqlite3.Error as err:
-        raise _wrapped(text, rows, err) from err
+        if isinstance(driver, sqlite3.Connection):
+            driver.executemany(text, rows)
+        elif len(rows) == 1:
+            driver.execute(_spelt(text), rows[0])
+        else:
+            driver.cursor().executemany(_spelt(text), rows)
+    except connection.dialect.loaded_dbapi.Error as err:
+        raise _wrapped(connection, text, rows, err) from err
 
 
 @lru_cache(maxsize=256)
@@ -54,10 +56,18 @@ def _spelt(text: str) -> str:
     return text.replace("?", "%s")
 
 
-def _wrapped(text: str, bound: Sequence[Any], err: sqlite3.Error) -> exc.DBAPIError:
-    kind = getattr(exc, type(err).__name__, exc.DatabaseError)
-    wrapped: exc.DBAPIError = kind(text, tuple(bound), err)
-    return wrapped
+def _wrapped(
+    connection: sa.Connection, text: str, bound: Sequence[Any], err: Exception
+) -> exc.DBAPIError:
+    """Return SQLAlchemy's own error, and give up a connection that is lost."""
+    dialect = connection.dialect
+    is_lost = dialect.is_disconnect(cast("Any", err), connection.connection, None)
+    if is_lost:
+        connection.invalidate(err)
+    wrapped = exc.DBAPIError.instance(
+        text, tuple(bound), err, dialect.loaded_dbapi.Error, connection_invalidated=is_lost
+    )
+    return cast("exc.DBAPIError", wrapped)
 
 
 @lru_cache(maxsize=256)

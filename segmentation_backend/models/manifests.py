@@ -138,7 +138,8 @@ def render_manifest(spec: ModelSpec) -> str:
             "sha256_quantized": spec.quantized_sha256,
         },
     }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _data_set(labels: list[int], things: list[int]) -> dict[str, Any]:
