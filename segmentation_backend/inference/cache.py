@@ -27,7 +27,7 @@ __all__ = ["RESULT_VERSION", "BlockCache", "RunCache", "content_key"]
 
 _log = logging.getLogger(__name__)
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised by whoever changes what any block comes to, whatever the reason."""
 
 _DIGEST_BYTES = 32

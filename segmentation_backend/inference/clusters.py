@@ -23,8 +23,8 @@ _Entry = tuple[float, int, int, int, int]
 def cluster_cells(cells: Cells, whole: Cells) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the cluster of each cell, and which stacks' labels there belong to that cluster.
 
-    `cells` are (n, 4): the labels of three stacks, 0 = none, and the number of voxels; in the order
-    of their labels. `whole` (n, 3) are all voxels of those labels, in cells or not. Clusters are
+    `cells` are (n, 4): the labels of three stacks, 0 = none, and the number of voxels; their order
+    decides ties. `whole` (n, 3) are all voxels of those labels, in cells or not. Clusters are
     numbered from 0 in the order of their first cells, -1 for cells that are part of nothing. The
     second result is bool (n, 3).
     """

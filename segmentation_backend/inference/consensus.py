@@ -73,18 +73,16 @@ def merge_stacks(
     view with moved axes will do. The labels of different stacks have nothing to do with each
     other. They should not have been filtered: an object cut by the volume's edge would lose votes.
     Where the volume goes on past a face (`open_faces`), what touches that face is never too small.
-    Their order and the numbers of their labels decide only ties, and the numbers of the objects.
+    Their order and the numbers of their labels decide nothing.
     """
     rules = VoteRules(parameters.pixel_vote_thr, parameters.allow_one_view)
     one, two, three = _checked(stacks)
     cells, slots = collect_cells(one, two, three, rules.least)
-    order = np.lexsort((cells[:, 2], cells[:, 1], cells[:, 0]))
-    whole = [_voxels(s, cells[order, k]) for k, s in enumerate((one, two, three))]
-    objects, votes = _elect(cells[order], np.stack(whole, 1), rules)
-    numbers = np.zeros(len(cells), np.uint32)
-    numbers[order] = objects
-    labels = paint_cells(one, two, three, rules.least, cells, slots, numbers)
-    agreement = _mean_votes(objects, votes, cells[order, 3])
+    # In the order of their places, so that these decide ties, whatever the labels' numbers are.
+    whole = [_voxels(s, cells[:, k]) for k, s in enumerate((one, two, three))]
+    objects, votes = _elect(cells, np.stack(whole, 1), rules)
+    labels = paint_cells(one, two, three, rules.least, cells, slots, objects)
+    agreement = _mean_votes(objects, votes, cells[:, 3])
     kept = find_large_objects(labels, parameters.min_size, parameters.min_extent, open_faces)
     labels = select_objects(labels, kept, in_place=True)
     kept[0] = True  # the background's entry stays
@@ -134,7 +132,7 @@ def _voxels(stack: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]
 def _elect(
     cells: NDArray[np.int64], whole: NDArray[np.int64], rules: VoteRules
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Return for each cell (sorted by labels) its object, 0 = none, and the votes that it has."""
+    """Return for each cell its object, 0 = none, and the votes that it has."""
     cluster, belongs = cluster_cells(cells, whole)
     votes = belongs.sum(1)
     count = int(cluster.max(initial=-1)) + 1

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from perfect_maps import ellipsoids, f1_scores, perfect_stack
@@ -183,6 +183,7 @@ def test_stacks_that_cannot_be_compared_are_refused():
         merge_stacks([truth, truth, np.full(SHAPE, -1)], ALL)
 
 
+@example(200681)
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_numbers_of_labels_and_the_order_of_stacks_do_not_matter(seed):

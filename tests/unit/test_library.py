@@ -71,7 +71,7 @@ def test_code_is_added_only_where_it_is_allowed(library, scripted):
 def test_an_archive_brings_classes_norms_and_the_quantised_variant(library, scripted, tmp_path):
     save_panoptic(tmp_path / "q.pth", seed=1)
     manifest = (
-        "model: /home/someone/.empanada/m.pth\nmodel_quantized: q.pth\npadding_factor: 32\n"
+        "model: /data/someone/.empanada/m.pth\nmodel_quantized: q.pth\npadding_factor: 32\n"
         "class_names: {1: mito, 2: er}\nlabels: [1, 2]\nthing_list: [1]\n"
         "norms: {mean: 0.4, std: 0.2}\ndescription: two classes\n"
     )
