@@ -90,6 +90,10 @@ class BlockCache:
             os.utime(path)
         return result
 
+    def holds(self, key: str) -> bool:
+        """Whether there is a file for a result."""
+        return self._path(key).exists()
+
     def keep(self, key: str, result: BlockResult) -> None:
         """Write a result; a disk that takes no more costs the cache, not the run."""
         content = result.to_bytes()
@@ -165,6 +169,10 @@ class RunCache:
             "open_faces": list(block.open_faces),
         }
         return content_key({"version": RESULT_VERSION, "block": place, "run": self._description})
+
+    def holds(self, block: Block) -> bool:
+        """Whether there is a result of a block; it may be damaged, or gone in a moment."""
+        return self._cache.holds(self.key(block))
 
     def find(self, block: Block) -> BlockResult | None:
         """Return a block's result, or None."""

@@ -96,11 +96,12 @@ def segment_region(
     report = _Report(blocks, progress)
     cache = _run_cache(more, contrast, parameters)
     known = _known_around(grid, whole, blocks, cache)
-    region = RegionLabels(
-        whole, [*blocks, *(result.block for result in known)], StitchRules.of(parameters)
-    )
-    for result in known:
-        region.add(result)
+    region = RegionLabels(whole, [*blocks, *known], StitchRules.of(parameters))
+    for block in known:
+        # One at a time: there may be many, and each is large.
+        found = None if cache is None else cache.find(block)
+        if found is not None:
+            region.add(found)
     with closing(segment_blocks(read, blocks, recipe, cache, report.section)) as results:
         for place, result in enumerate(results):
             region.add(result)
@@ -112,14 +113,13 @@ def segment_region(
 
 def _known_around(
     grid: BlockGrid, whole: Roi, blocks: Sequence[Block], cache: RunCache | None
-) -> list[BlockResult]:
-    """Return the results of further blocks of a larger region that need no computing."""
+) -> list[Block]:
+    """Return further blocks of a larger region that need no computing."""
     if cache is None:
         return []
     planned = {block.index for block in blocks}
     others = [block for block in grid.blocks(whole) if block.index not in planned]
-    found = (cache.find(block) for block in others)
-    return [result for result in found if result is not None]
+    return [block for block in others if cache.holds(block)]
 
 
 def warm_up(network: nn.Module, spec: ModelSpec, mode: Mode = "slice") -> None:

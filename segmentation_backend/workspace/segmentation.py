@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation_backend import edits
-from segmentation_backend.geometry import Roi, VoxelSize
+from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
@@ -42,6 +42,9 @@ COMMIT_AT = 0.97
 _SAME = 0.5
 """Overlap (intersection over union) beside a face of the region from which an object there is the
 one that was found."""
+
+_LARGEST_CHUNK = 2**24
+"""Voxels of a chunk that is kept whole while its neighbours are read."""
 
 Labels = npt.NDArray[np.uint32]
 Progress = Callable[[float, str], None]
@@ -148,7 +151,7 @@ def _segment(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
         identity={"image": info.source, "level": level.to_json(), "weights_sha256": digest},
         centre=None if plan.centre is None else _at_level(plan.centre, factor),
-        chunk=image.read_chunk(plan.level) if "://" in info.source else None,
+        chunk=_remote_chunk(image, info, plan.level),
         around=level_around,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
     )
@@ -170,6 +173,17 @@ def _segment(
     fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
     provenance = _provenance(plan, info, contrast, digest)
     return _numbered(fine, around, plan.roi, provenance)
+
+
+def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | None:
+    """Return the box that is fetched as one; None where there is no need to keep what was read.
+
+    A level that is computed when read has no chunks, and one chunk may be all of an image.
+    """
+    if "://" not in info.source or level >= image.stored_levels:
+        return None
+    chunk = image.read_chunk(level)
+    return chunk if prod(chunk) <= _LARGEST_CHUNK else None
 
 
 def _show(show: FoundSoFar, voxel_size: VoxelSize, count: int, result: BlockResult) -> None:

@@ -221,3 +221,12 @@ def test_a_region_again_is_served_without_reading_or_computing(tmp_path):
     assert run(roi, mean=127.0)[1:] == (2, 2)
     assert run(roi, area=21)[1:] == (2, 2)
     assert run(roi, identity={"image": "a", "weights_sha256": "c"})[1:] == (2, 2)
+
+
+def test_a_result_that_is_held_can_be_found(tmp_path):
+    run = BlockCache(tmp_path).run({})
+    assert not run.holds(BLOCKS[0])
+    run.keep(result(BLOCKS[0]))
+    assert run.holds(BLOCKS[0])
+    assert not run.holds(BLOCKS[1])
+    assert run.find(BLOCKS[0]) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from segmentation_backend.geometry import Roi
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
+from segmentation_backend.workspace.segmentation import _remote_chunk
 
 SHAPE = (40, 112, 112)
 WHOLE = Roi((0, 0, 0), SHAPE)
@@ -145,3 +147,14 @@ def test_three_planes_vote(workspace: Workspace) -> None:
     voted = workspace.cutout("votes", roi) > 0
     stacked = workspace.cutout("cell", roi) > 0
     assert (voted & stacked).sum() > 0.6 * min(voted.sum(), stacked.sum()) > 0
+
+
+def test_only_chunks_that_are_fetched_are_kept_while_a_region_is_read(workspace: Workspace) -> None:
+    info, image = workspace.volume("cell"), workspace.image("cell")
+    assert _remote_chunk(image, info, 0) is None
+    remote = replace(info, source="s3://bucket/cell.zarr")
+    chunk = _remote_chunk(image, remote, 0)
+    assert chunk is not None
+    assert all(1 <= side <= 512 for side in chunk)
+    computed = replace(image, stored_levels=1)
+    assert _remote_chunk(computed, remote, 1) is None
