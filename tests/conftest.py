@@ -1,10 +1,20 @@
 """What all tests share: their options, and the databases that the contracts are tested on."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from databases import KINDS, note_url, server
+
+# A thread of torch that waits must not keep the others of a small machine from working; read when
+# torch is loaded, here and in every process that a test starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# How long an example takes says more about the machine than about the program.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

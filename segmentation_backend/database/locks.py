@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
@@ -101,14 +101,18 @@ def hold(engine: sa.Engine, what: str, *, shared: bool) -> Iterator[None]:
         ErrorKind.MAINTENANCE_RUNNING,
     )
     if engine.dialect.name == "postgresql":
-        function = "pg_try_advisory_lock" + ("_shared" if shared else "")
+        kind = "_shared" if shared else ""
         # Held by the connection, which therefore stays open, outside any transaction.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.exec_driver_sql(f"SELECT {function}({_MAINTENANCE})").scalar_one():
+            take = f"SELECT pg_try_advisory_lock{kind}({_MAINTENANCE})"
+            if not connection.exec_driver_sql(take).scalar_one():
                 raise busy
             try:
                 yield
             finally:
+                # A server lets go by itself only some time after a connection was closed.
+                with suppress(sa.exc.DBAPIError):
+                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock{kind}({_MAINTENANCE})")
                 connection.invalidate()
         return
     descriptor = _open_beside(engine, "-maintenance")
