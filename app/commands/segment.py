@@ -29,6 +29,12 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--plane", default="xy", help="xy (without it), xz or yz.")
     parser.add_argument("--model", help="The model; the default one without it.")
     parser.add_argument("--level", type=int, help="Image level; the model's best without it.")
+    parser.add_argument(
+        "--engine",
+        default="exact",
+        help="What runs the network: exact (the fastest exact one; without it) or int8, among "
+        "others; see `mitoglance models info MODEL --engines`.",
+    )
     parser.add_argument("--request-id", help="A repeated id commits nothing and answers again.")
     parser.add_argument("--json", action="store_true", help="Print the operation as JSON.")
     add_settings(parser, ("data_dir", "database_url", "packs", "user", "max_voxels", "log_level"))
@@ -52,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             plane=args.plane,
             model=args.model,
             level=args.level,
+            engine=args.engine,
         )
         with progress_bar(f"Segmenting {args.volume}") as progress:
             operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)

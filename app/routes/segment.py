@@ -80,6 +80,12 @@ def region(name: str, body: Values) -> ResponseReturnValue:
         ),
         Field("centre", "coordinate", "The voxel near which the work begins."),
         Field("dry_run", "boolean", "Only say what would change, in the job's message and result."),
+        Field(
+            "engine",
+            "text",
+            "What runs the network: exact (without it: the fastest that gives the network's own "
+            "maps), eager, fused, openvino; int8 or quantized, which lose some for speed.",
+        ),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -102,6 +108,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         grey_range=_grey_range(body["grey_range"]),
         centre=body["centre"],
         is_rehearsal=bool(body["dry_run"]),
+        engine=body["engine"] or "exact",
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])

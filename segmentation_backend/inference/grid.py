@@ -206,6 +206,16 @@ class BlockGrid:
             open_faces=cast("Faces", tuple(is_open)),
         )
 
+    @property
+    def tile_shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of the tiles that the network is fed: one shape for each plane."""
+        block = self.block((0, 0, 0))
+        shapes = []
+        for plane in block.planes:
+            rows, columns = (block.tile.shape[a] for a in range(3) if a != PLANES[plane])
+            shapes.append((rows, columns))
+        return sorted(set(shapes))
+
     def blocks(self, roi: Roi, centre: Sequence[float] | None = None) -> list[Block]:
         """Return the blocks that decide the voxels of a region, those nearest a point first.
 

@@ -122,12 +122,18 @@ def _known_around(
     return [block for block in others if cache.holds(block)]
 
 
-def warm_up(network: nn.Module, spec: ModelSpec, mode: Mode = "slice") -> None:
-    """Run a network on empty tiles of a mode's shape: its first two answers are slow."""
-    side = BlockGrid.plan(Roi((0, 0, 0), (1, 1, 1)), mode, "xy", spec.padding_factor).tiling.side
-    empty = np.zeros((side, side), np.float32)
-    for _ in predict_tiles([empty, empty], network, InferenceParameters(), batch=1):
-        pass
+def warm_up(
+    network: nn.Module, spec: ModelSpec, mode: Mode = "slice", bounds: Roi | None = None
+) -> None:
+    """Run a network on empty tiles of a mode's shapes: its first two answers are slow.
+
+    Tiles of a level with these `bounds`, in xy; of a large one where not given.
+    """
+    level = bounds or Roi((0, 0, 0), (2**16, 2**16, 2**16))
+    for shape in BlockGrid.plan(level, mode, "xy", spec.padding_factor).tile_shapes:
+        empty = np.zeros(shape, np.float32)
+        for _ in predict_tiles([empty, empty], network, InferenceParameters(), batch=1):
+            pass
 
 
 def _run_cache(

@@ -25,6 +25,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -51,6 +52,9 @@ _PROGRAMS_KEPT = 4
 _ROUNDS = 3
 _WORTH_IT = 0.95
 """An engine replaces a simpler one where it takes at most this share of its time."""
+
+_UNUSABLE = (RuntimeError, ImportError, TypeError, ValueError, AttributeError)
+"""Each is somebody's file or somebody's library: the eager way is always there."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +91,9 @@ class EngineReport:
 class FastNetwork(nn.Module):
     """A network that is called like the one it was made of, and answers sooner.
 
-    On the CPU the first call with a new tile shape records, checks and, once per machine, times;
-    calls with several images run them one by one, which is as fast there. A result depends on the
-    image and on the engine alone. Elsewhere the network itself is run, under autocast.
+    On the CPU the first call with a new tile shape records and, once per machine, compares and
+    times; calls with several images run them one by one, which is as fast there. A result depends
+    on the image and on the engine alone. Elsewhere the network itself is run, under autocast.
     """
 
     def __init__(
@@ -144,6 +148,11 @@ class FastNetwork(nn.Module):
         self._programs.move_to_end(key)
         return self._programs[key]
 
+    def made_for(self, shape: tuple[int, ...], fine: bool) -> str | None:
+        """Return the engine that images of a shape were run by, or None where none were yet."""
+        made = self._programs.get((shape, 2, fine))
+        return None if made is None else made[0]
+
     def _choose(self, shape: tuple[int, ...], steps: int, fine: bool) -> tuple[str, Program]:
         maker = _Maker(self.network, self._prepared, shape, steps, fine)
         if self.engine == "int8":
@@ -155,7 +164,8 @@ class FastNetwork(nn.Module):
             return self.engine, maker.make(self.engine)
         place = f"{self._key} {machine()} {'x'.join(map(str, shape))} {steps} {int(fine)}"
         known = recall(self._memory, place)
-        recalled = None if known is None else maker.exact(known)
+        # It was compared when it was remembered, with these weights and this version of torch.
+        recalled = None if known is None else maker.makes(known)
         if known is not None and recalled is not None:
             return known, recalled
         name, program, times = maker.fastest()
@@ -172,8 +182,16 @@ class _Maker:
         self._network, self._prepared = network, prepared
         self._steps, self._fine = steps, fine
         self._shape = shape
-        self.example = _cropped(calibration_images(max(shape), 1), shape)[0]
-        self.expected = self._eager(self.example)
+
+    @cached_property
+    def example(self) -> Tensor:
+        """The image that programs are compared on."""
+        return _cropped(calibration_images(max(self._shape), 1), self._shape)[0]
+
+    @cached_property
+    def expected(self) -> Maps:
+        """What the network itself says of it."""
+        return self._eager(self.example)
 
     def _eager(self, x: Tensor) -> Maps:
         with torch.no_grad():
@@ -196,13 +214,20 @@ class _Maker:
             fuse(graph, self._prepared)
         return torch.no_grad()(graph)
 
+    def makes(self, engine: str) -> Program | None:
+        """Return the program of an engine, or None where it cannot be made."""
+        try:
+            return self.make(engine)
+        except _UNUSABLE as error:
+            _log.info("no %s engine: %s", engine, str(error).splitlines()[:1])
+            return None
+
     def exact(self, engine: str) -> Program | None:
         """Return the program of an engine, or None where it cannot be made or is not exact."""
         try:
             program = self.make(engine)
             found = program(self.example)
-        except (RuntimeError, ImportError, TypeError, ValueError, AttributeError) as error:
-            # Each is somebody's file or somebody's library: the eager way is always there.
+        except _UNUSABLE as error:
             _log.info("no %s engine: %s", engine, str(error).splitlines()[:1])
             return None
         if is_exact(self.expected, found):

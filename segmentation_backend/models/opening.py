@@ -11,13 +11,10 @@ from segmentation_backend.models import openvino
 from segmentation_backend.models.affinity import load_affinity
 from segmentation_backend.models.engines import Engine, EngineReport, FastNetwork, measure
 from segmentation_backend.models.networks import AffinityNetwork
-from segmentation_backend.models.specs import ModelKind, ModelSpec
+from segmentation_backend.models.specs import ENGINES, ModelKind, ModelSpec
 from segmentation_backend.models.weights import load
 
 __all__ = ["ENGINES", "engine_reports", "open_affinity", "open_panoptic"]
-
-ENGINES = ("exact", "int8", "quantized", "eager", "fused", "openvino")
-"""What a run may ask for; `exact` is the fastest one that is exact on this machine."""
 
 _MEMORY = "engines.json"
 

@@ -10,10 +10,15 @@ from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 
-__all__ = ["ACTIVATIONS", "ModelKind", "ModelSpec", "Origin"]
-
+__all__ = ["ACTIVATIONS", "ENGINES", "EXACT_ENGINES", "ModelKind", "ModelSpec", "Origin"]
 
 ACTIVATIONS = ("none", "sigmoid")
+
+ENGINES = ("exact", "int8", "quantized", "eager", "fused", "openvino")
+"""What a run may ask for; `exact` is the fastest one that is exact on this machine."""
+
+EXACT_ENGINES = ("exact", "eager", "fused", "openvino")
+"""Those whose maps are the network's own, but for rounding; `models.engines` says how near."""
 
 
 class Origin(StrEnum):

@@ -65,6 +65,8 @@ class SegmentationPlan:
     """Level-0 voxel near which the work begins; the region's middle without it."""
     is_rehearsal: bool = False
     """Whether it shall only be said what would change."""
+    engine: str = "exact"
+    """What runs the network, one of `models.specs.ENGINES`."""
 
     @property
     def voxels(self) -> int:
@@ -88,6 +90,7 @@ class SegmentationPlan:
             "grey_range": None if self.grey_range is None else self.grey_range._asdict(),
             "centre": None if self.centre is None else list(self.centre),
             "is_rehearsal": self.is_rehearsal,
+            "engine": self.engine,
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class SegmentationPlan:
             grey_range=GreyRange(**value["grey_range"]) if value.get("grey_range") else None,
             centre=_triple(value["centre"]) if value.get("centre") else None,
             is_rehearsal=value.get("is_rehearsal", False),
+            engine=value.get("engine", "exact"),
         )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from importlib.metadata import version
 from math import ceil, prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import fastremap
@@ -23,18 +22,18 @@ from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.found import FoundSoFar
+from segmentation_backend.workspace.networks import OpenedNetwork, open_network
 from segmentation_backend.workspace.planning import PLANES, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.rehearsal import SegmentationChange
 from segmentation_backend.workspace.resampling import to_level_zero
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.inference.results import BlockResult
     from segmentation_backend.inference.runner import Mode, Plane
     from segmentation_backend.workspace.segmenting import Segmenting
 
-__all__ = ["commit_plan", "load_network", "rehearse_plan", "warm_up"]
+__all__ = ["commit_plan", "rehearse_plan"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
@@ -137,11 +136,10 @@ def _segment(
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
     spec = find_model(plan.model, workspace.models_dir)
     progress(0.0, f"Loading {spec.name}")
-    network = load_network(plan.model, workspace.models_dir)
-    digest = _weights_digest(spec, workspace.models_dir)
     contrast, read = _greys(plan.grey_range, info.contrast, image, plan.level, spec)
     level = info.levels[plan.level]
     bounds = Roi((0, 0, 0), level.shape)
+    opened = open_network(plan.model, plan.engine, bounds, workspace.models_dir)
     factor = [c / f for c, f in zip(plan.level_voxel_size, info.voxel_size, strict=True)]
     seen = [axis for axis in range(3) if plan.mode != "slice" or axis != PLANES[plan.plane]]
     level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
@@ -149,7 +147,7 @@ def _segment(
     count = len(grid.blocks(plan.level_roi))
     options = BlockOptions(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
-        identity={"image": info.source, "level": level.to_json(), "weights_sha256": digest},
+        identity={"image": info.source, "level": level.to_json(), **opened.identity},
         centre=None if plan.centre is None else _at_level(plan.centre, factor),
         chunk=_remote_chunk(image, info, plan.level),
         around=level_around,
@@ -159,7 +157,7 @@ def _segment(
         read,
         plan.level_roi,
         bounds=bounds,
-        network=network,
+        network=opened.network,
         spec=spec,
         contrast=contrast,
         plane=cast("Plane", plan.plane),
@@ -171,7 +169,7 @@ def _segment(
     reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
     around = plan.roi.grow(reach).intersect(info.bounds)
     fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
-    provenance = _provenance(plan, info, contrast, digest)
+    provenance = _provenance(plan, info, contrast, opened, grid)
     return _numbered(fine, around, plan.roi, provenance)
 
 
@@ -203,12 +201,16 @@ def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any])
 
 
 def _provenance(
-    plan: SegmentationPlan, info: VolumeInfo, contrast: Contrast, digest: str
+    plan: SegmentationPlan,
+    info: VolumeInfo,
+    contrast: Contrast,
+    opened: OpenedNetwork,
+    grid: BlockGrid,
 ) -> dict[str, Any]:
     return {
         **plan.to_json(),
         "image": info.source,
-        "weights_sha256": digest,
+        **opened.provenance(grid, plan.parameters.fine_boundaries),
         "contrast": {"mean": contrast.mean, "std": contrast.std},
         "software": f"mitoglance {version('mitoglance')}",
     }
@@ -261,32 +263,3 @@ def _alike(found: Labels, there: npt.NDArray[np.uint64]) -> Iterator[tuple[int, 
     for a, b in zip(one[same].tolist(), ids[other[same]].tolist(), strict=True):
         if a and b:
             yield a, b
-
-
-def warm_up(spec: ModelSpec, models_dir: Path) -> None:
-    """Run a model once on an empty image: libraries, weights and kernels are ready then."""
-    from segmentation_backend.inference import runner
-
-    runner.warm_up(load_network(spec.name, models_dir), spec)
-
-
-def load_network(name: str, models_dir: Path) -> nn.Module:
-    """Return a model's network in eval mode; kept in memory until its file changes."""
-    spec = find_model(name, models_dir)
-    path = models_dir / spec.file_name
-    return _cached_network(name, models_dir, path.stat().st_mtime_ns if path.exists() else 0)
-
-
-@lru_cache(maxsize=2)
-def _cached_network(name: str, models_dir: Path, _changed: int) -> nn.Module:
-    import torch
-
-    from segmentation_backend.models.weights import load
-
-    network = load(find_model(name, models_dir), models_dir)
-    return network.to("cuda") if torch.cuda.is_available() else network
-
-
-def _weights_digest(spec: ModelSpec, models_dir: Path) -> str:
-    record = models_dir / f"{spec.file_name}.sha256"
-    return spec.sha256 or record.read_text().split()[0]

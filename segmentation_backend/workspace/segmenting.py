@@ -24,6 +24,7 @@ from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
 from segmentation_backend.workspace.found import FoundSoFar, found_in
+from segmentation_backend.workspace.networks import check_engine
 from segmentation_backend.workspace.planning import (
     GreyRange,
     SegmentationPlan,
@@ -56,6 +57,10 @@ class Segmenting(ABC):
         """Return what is known of a volume."""
 
     @abstractmethod
+    def volumes(self) -> list[VolumeInfo]:
+        """Return every volume."""
+
+    @abstractmethod
     def image(self, volume: str) -> Volume:
         """Return the image of a volume."""
 
@@ -84,11 +89,14 @@ class Segmenting(ABC):
         grey_range: GreyRange | None = None,
         centre: tuple[float, float, float] | None = None,
         is_rehearsal: bool = False,
+        engine: str = "exact",
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
 
         Without a `level`, the one nearest to `voxel_size_nm` (the model's own without it) is read.
+        `engine` is what runs the network, `models info MODEL --engines` lists them: `exact` is the
+        fastest one that gives the network's own maps; int8 and quantized lose some, for speed.
         """
         info = self.volume(volume)
         # As it was called before.
@@ -98,6 +106,7 @@ class Segmenting(ABC):
         spec = (
             default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
         )
+        check_engine(engine, spec)
         chosen = InferenceParameters.from_json(parameters or {})
         wanted = spec.voxel_size_nm if voxel_size_nm is None else check_voxel_size(voxel_size_nm)
         clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, wanted)
@@ -117,6 +126,7 @@ class Segmenting(ABC):
             grey_range=grey_range,
             centre=centre,
             is_rehearsal=is_rehearsal,
+            engine=engine,
         )
 
     def segment(
@@ -160,7 +170,7 @@ class Segmenting(ABC):
         return rehearse_plan(plan, self, self.repository(plan.volume, branch), progress)
 
     def warm_up(self) -> None:
-        """Load the default network and run it once on nothing, so that no user waits for that."""
-        from segmentation_backend.workspace.segmentation import warm_up
+        """Load the default network and run it on nothing, so that no user waits for that."""
+        from segmentation_backend.workspace.networks import warm_up
 
-        warm_up(default_model(self.models_dir), self.models_dir)
+        warm_up(default_model(self.models_dir), self.models_dir, self.volumes())

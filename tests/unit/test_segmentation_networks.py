@@ -1,0 +1,132 @@
+"""Jobs run any registered network by the engine that is asked for, and record what ran."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scripted_networks import Bright, save_panoptic
+
+from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.geometry import Roi
+from segmentation_backend.labels import Operation
+from segmentation_backend.models import engines
+from segmentation_backend.workspace import EditContext, Workspace, networks
+
+SHAPE = (6, 64, 64)
+WHOLE = Roi((0, 0, 0), SHAPE)
+SECTION = Roi((2, 0, 0), (1, 64, 64))
+ANA = EditContext("ana")
+
+
+def image() -> np.ndarray:
+    """Return grey with two bright boxes and two dark ones."""
+    em = np.full(SHAPE, 128, np.uint8)
+    em[:, 8:24, 8:24] = em[:, 8:24, 40:56] = 230
+    em[:, 36:56, 8:24] = em[:, 36:56, 40:56] = 20
+    return em
+
+
+def save(folder: Path, name: str, network: torch.nn.Module, yaml: str = "") -> None:
+    torch.jit.script(network.eval()).save(str(folder / f"{name}.pth"))
+    if yaml:
+        (folder / f"{name}.yaml").write_text(f"model: {name}.pth\n{yaml}")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("networks")
+    np.savez(folder / "cell.npz", em=image())
+    opened = Workspace(folder / "data")
+    opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=(10.0, 10.0, 10.0))
+    save(opened.models_dir, "bright", Bright(), "padding_factor: 16\n")
+    save_panoptic(opened.models_dir / "tiny.pth", width=16)
+    yield opened
+    opened.close()
+
+
+def run(workspace: Workspace, roi: Roi = SECTION, **options: object) -> Operation:
+    options = {"mode": "slice", "model": "bright", "existing": "replace-all", **options}
+    return workspace.segment(workspace.plan_segmentation("cell", roi, **options), ANA)  # type: ignore[arg-type]
+
+
+def test_a_small_level_is_run_as_it_is_and_a_large_one_by_the_fastest_exact_engine(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = run(workspace, model="tiny").provenance
+    assert (small["engine"], small["engine_used"], small["device"]) == ("exact", "eager", "cpu")
+    memory = workspace.models_dir / "engines.json"
+    assert not memory.exists()
+    monkeypatch.setattr(networks, "_WORTH_IT", 1)
+    fast = run(workspace, mode="stack", roi=WHOLE, model="tiny").provenance
+    (entry,) = json.loads(memory.read_text()).values()
+    assert fast["engine_used"] == entry["engine"]
+    # Once for each machine: another process finds the choice, and compares nothing.
+    networks._opened.cache_clear()
+    monkeypatch.setattr(engines._Maker, "fastest", None)
+    again = run(workspace, mode="stack", roi=Roi((0, 0, 0), (6, 64, 65)), model="tiny")
+    assert "engine_loss" not in again.provenance
+    assert again.provenance["engine_used"] == "exact", "its block was known, so nothing ran"
+
+
+def test_int8_is_recorded_with_what_it_loses_and_shares_no_blocks(workspace: Workspace) -> None:
+    done = run(workspace, model="tiny", engine="int8").provenance
+    assert (done["engine"], done["engine_used"]) == ("int8", "int8")
+    assert done["engine_loss"]["foreground_iou"] <= 1
+    level = Roi((0, 0, 0), SHAPE)
+    one, other = (
+        networks.open_network("tiny", engine, level, workspace.models_dir).identity
+        for engine in ("exact", "int8")
+    )
+    assert "engine" not in one
+    assert one["weights_sha256"] == done["weights_sha256"]
+    assert other == {**one, "engine": "int8", "on": "cpu"}
+
+
+def test_the_quantised_file_has_a_digest_of_its_own(workspace: Workspace) -> None:
+    folder = workspace.models_dir
+    save(folder, "both", Bright(), "model_quantized: both_q.pth\n")
+    torch.jit.script(Bright(spoilt="none").eval()).save(str(folder / "both_q.pth"))
+    plain = run(workspace, model="both").provenance
+    done = run(workspace, model="both", engine="quantized").provenance
+    recorded = (folder / "both_q.pth.sha256").read_text().split()[0]
+    assert done["weights_sha256"] == recorded != plain["weights_sha256"]
+    assert done["engine_used"] == "quantized"
+
+
+@pytest.mark.parametrize("engine", ["warp", "quantized", ""])
+def test_an_engine_that_cannot_be_is_refused_before_anything_runs(
+    engine: str, workspace: Workspace
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        workspace.plan_segmentation("cell", SECTION, model="bright", engine=engine)
+    assert caught.value.kind == ErrorKind.INVALID_PARAMETER
+
+
+def test_warming_up_uses_the_tiles_of_the_volumes_that_there_are(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    forward = engines.FastNetwork.forward
+
+    def noted(self: engines.FastNetwork, x: torch.Tensor, *more: object) -> object:
+        seen.append(tuple(x.shape))
+        return forward(self, x, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engines.FastNetwork, "forward", noted)
+    workspace.warm_up()
+    assert set(seen) == {(1, 1, 64, 64)}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_job_on_a_gpu_says_so_and_shares_no_blocks_with_a_cpu(workspace: Workspace) -> None:
+    done = run(workspace)
+    assert done.provenance["device"] == "cuda"
+    level = Roi((0, 0, 0), SHAPE)
+    opened = networks.open_network("bright", "exact", level, workspace.models_dir)
+    assert opened.identity["on"] == "cuda"
+    assert len(done.added_roots) == 2
