@@ -26,6 +26,7 @@ from segmentation_backend.inference.panoptic import Maps, segment_maps
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import (
     GreyScale,
+    batch_size,
     crop_maps,
     cut_tile,
     normalise,
@@ -50,6 +51,8 @@ class Recipe:
     parameters: InferenceParameters = field(default_factory=InferenceParameters)
     keep_maps: bool = False
     """Whether results hold the network's maps, for display."""
+    on_notice: Callable[[str], None] | None = None
+    """Is told in a few words of what the user should know and what changes no result."""
 
 
 def segment_block(
@@ -198,7 +201,14 @@ def _segment_plane(
 ) -> NDArray[Any]:
     """Return the objects (z, y, x) of the box that sections of one plane give, unfiltered."""
     axis, parameters = PLANES[plane], recipe.parameters
-    tiles = predict_tiles(_tiles(image, block, axis, recipe.contrast), recipe.network, parameters)
+    tiles = predict_tiles(
+        _tiles(image, block, axis, recipe.contrast),
+        recipe.network,
+        parameters,
+        # By the block, not by how many tiles there are to be done: see `predict_tiles`.
+        batch_size(recipe.network, block.box.shape[axis]),
+        recipe.on_notice,
+    )
     rows, columns = _slices_in_plane(block, axis)
     maps = counter(crop_maps(tile, rows, columns) for tile in tiles)
     shape = (block.box.shape[axis], rows.stop - rows.start, columns.stop - columns.start)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from segmentation_backend.inference.parameters import InferenceParameters
 __all__ = [
     "GreyScale",
     "Tiling",
+    "batch_size",
     "crop_maps",
     "cut_tile",
     "normalise",
@@ -37,6 +39,9 @@ _log = logging.getLogger(__name__)
 
 _BATCH = {"cpu": 1, "cuda": 8}
 """Tiles that go through the network at once; a CPU is busy with one."""
+
+_NO_ROOM = ("can't allocate memory", "not enough memory", "out of memory")
+"""What PyTorch says, in a RuntimeError like any other, where a machine's own memory ends."""
 
 
 class GreyScale(Protocol):
@@ -140,26 +145,47 @@ def predict_tiles(
     network: nn.Module,
     parameters: InferenceParameters,
     batch: int | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Iterator[Maps]:
     """Yield the maps of normalised tiles (H, W) of one shape, in their order.
 
     The network always sees `batch` tiles, the last time some empty ones: how many there are must
-    not choose other kernels, and with them other roundings. Where a GPU's memory does not hold
-    them, half as many are tried, and so on; ResourceError (OUT_OF_MEMORY) where one does not fit.
+    not choose other kernels, and with them other roundings. Where memory does not hold them, half
+    as many are tried, and so on, of which `on_notice` is told in a few words; ResourceError
+    (OUT_OF_MEMORY) where one does not fit.
     """
     device = _device(network)
-    size = batch or _BATCH.get(device.type, 1)
+    size = batch or batch_size(network)
     source = iter(tiles)
     # On a GPU the next batch is computed while the caller works on this one.
     ahead = 1 if device.type == "cuda" else 0
-    waiting: deque[tuple[int, dict[str, Tensor]]] = deque()
+    waiting: deque[list[_Answer]] = deque()
     while group := list(islice(source, size)):
-        output, size = _forward(group, size, network, parameters.fine_boundaries, device)
-        waiting.append((len(group), output))
+        answers, fitting = _forward(group, size, network, parameters.fine_boundaries, device)
+        if fitting < size and on_notice is not None:
+            on_notice(f"batches of {fitting}, since memory is short")
+        size = fitting
+        waiting.append(answers)
         if len(waiting) > ahead:
-            yield from _collect(*waiting.popleft())
+            yield from _collect(waiting.popleft())
     while waiting:
-        yield from _collect(*waiting.popleft())
+        yield from _collect(waiting.popleft())
+
+
+def batch_size(network: nn.Module, sections: int | None = None) -> int:
+    """Return how many tiles go through a network at once, of stacks of so many sections."""
+    most = _BATCH.get(_device(network).type, 1)
+    return most if sections is None else min(most, sections)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The maps of some tiles, on their way to the CPU or there."""
+
+    count: int
+    maps: dict[str, Tensor]
+    arrived: torch.cuda.Event | None
+    """What is waited for before they are looked at."""
 
 
 def _device(network: nn.Module) -> torch.device:
@@ -172,27 +198,38 @@ def _forward(
     network: nn.Module,
     fine: bool,
     device: torch.device,
-) -> tuple[dict[str, Tensor], int]:
+) -> tuple[list[_Answer], int]:
     """Return the raw maps of a group of tiles, and how many fit into memory at a time."""
     while True:
         try:
-            parts = [
+            answers = [
                 _call(group[at : at + size], size, network, fine, device)
                 for at in range(0, len(group), size)
             ]
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             if size == 1:
-                raise ResourceError(
-                    f"A tile of {group[0].shape[0]} × {group[0].shape[1]} pixels does not fit into "
-                    "the memory of the GPU; wait until others have left it, or choose a smaller "
-                    "model.",
-                    ErrorKind.OUT_OF_MEMORY,
-                ) from error
+                raise _too_large(group[0].shape, device) from error
             size //= 2
-            _log.warning("Out of GPU memory: going on with batches of %d tiles.", size)
+            _log.warning("Out of memory: going on with batches of %d tiles.", size)
             torch.cuda.empty_cache()
         else:
-            return {name: torch.cat([p[name] for p in parts]) for name in parts[0]}, size
+            return answers, size
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(words in str(error) for words in _NO_ROOM)
+
+
+def _too_large(shape: tuple[int, ...], device: torch.device) -> ResourceError:
+    whose = "the GPU" if device.type == "cuda" else "this machine"
+    return ResourceError(
+        f"A tile of {shape[0]} × {shape[1]} pixels does not fit into the memory of {whose}; wait "
+        "until others have left it, or choose a smaller model.",
+        ErrorKind.OUT_OF_MEMORY,
+    )
 
 
 def _call(
@@ -201,8 +238,8 @@ def _call(
     network: nn.Module,
     fine: bool,
     device: torch.device,
-) -> dict[str, Tensor]:
-    """Run the network once, on `size` tiles; the answer is still on its device."""
+) -> _Answer:
+    """Run the network once, on `size` tiles; a GPU is still at it when this returns."""
     height, width = group[0].shape
     x = torch.zeros((size, 1, height, width), pin_memory=device.type == "cuda")
     for place, tile in zip(x, group, strict=False):
@@ -215,16 +252,39 @@ def _call(
         # One class is a yes or no; of several, class 0 is the background.
         foreground = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
         centres, offsets = output["ctr_hmp"].float(), output["offsets"].float()
-    return {"probability": foreground[:, 0], "centres": centres[:, 0], "offsets": offsets}
+    maps = {"probability": foreground[:, 0], "centres": centres[:, 0], "offsets": offsets}
+    return _sent(len(group), maps, device)
 
 
-def _collect(count: int, output: dict[str, Tensor]) -> Iterator[Maps]:
-    """Yield the maps of the first `count` tiles of a batch, on the CPU."""
-    arrays = {name: value[:count].cpu().numpy() for name, value in output.items()}
-    for name, values in arrays.items():
-        if not np.isfinite(values).all():
-            raise _unusable(f"its {name} hold values that are not numbers")
-    yield from map(Maps, arrays["probability"], arrays["centres"], arrays["offsets"])
+def _sent(count: int, maps: dict[str, Tensor], device: torch.device) -> _Answer:
+    """Return the first `count` tiles' maps; those of a GPU are sent off before it gets more work.
+
+    Asked for later, they would have to wait until the next batch is done.
+    """
+    wanted = {name: value[:count] for name, value in maps.items()}
+    if device.type != "cuda":
+        return _Answer(count, wanted, None)
+    landing = {
+        name: torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        for name, value in wanted.items()
+    }
+    for name, value in wanted.items():
+        landing[name].copy_(value, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return _Answer(count, landing, arrived)
+
+
+def _collect(answers: Iterable[_Answer]) -> Iterator[Maps]:
+    """Yield the maps of the tiles of a batch, on the CPU."""
+    for answer in answers:
+        if answer.arrived is not None:
+            answer.arrived.synchronize()
+        arrays = {name: value.numpy() for name, value in answer.maps.items()}
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise _unusable(f"its {name} hold values that are not numbers")
+        yield from map(Maps, arrays["probability"], arrays["centres"], arrays["offsets"])
 
 
 def _check(output: object, size: int, height: int, width: int, fine: bool) -> None:

@@ -92,8 +92,8 @@ def segment_region(
     whole = more.around or roi
     if more.chunk is not None:
         read = RegionCache(read, limits, more.chunk).read
-    recipe = Recipe(network, contrast, parameters, more.keep_maps)
     report = _Report(blocks, progress)
+    recipe = Recipe(network, contrast, parameters, more.keep_maps, report.notice)
     cache = _run_cache(more, contrast, parameters)
     known = _known_around(grid, whole, blocks, cache)
     region = RegionLabels(whole, [*blocks, *known], StitchRules.of(parameters))
@@ -162,6 +162,11 @@ class _Report:
     def __init__(self, blocks: Sequence[Block], progress: Progress) -> None:
         self._blocks = blocks
         self._progress = progress
+        self._notice = ""
+
+    def notice(self, words: str) -> None:
+        """Say something from now on beside how far the run is."""
+        self._notice = f" ({words})"
 
     def section(self, place: int, done: int) -> None:
         """Tell that so many sections of a block went through the network."""
@@ -169,9 +174,10 @@ class _Report:
         if sections > 1:  # else the block itself is about to be told
             share = (place + done / (sections + 1)) / count
             where = f"block {place + 1} of {count}, " if count > 1 else ""
-            self._progress(share, f"{where}section {done} of {sections}".capitalize())
+            sentence = f"{where}section {done} of {sections}".capitalize()
+            self._progress(share, sentence + self._notice)
 
     def block(self, place: int) -> None:
         """Tell that a block is finished."""
         count = len(self._blocks)
-        self._progress((place + 1) / count, f"Block {place + 1} of {count}")
+        self._progress((place + 1) / count, f"Block {place + 1} of {count}{self._notice}")

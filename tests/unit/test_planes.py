@@ -175,13 +175,14 @@ def test_an_answer_that_is_no_panoptic_one_is_refused(change, words):
 class Narrow(Threshold):
     """Has memory for so many tiles at once."""
 
-    def __init__(self, room):
+    def __init__(self, room, error=None):
         super().__init__()
         self.room = room
+        self.error = error or torch.OutOfMemoryError("out of memory")
 
     def forward(self, x, render_steps=2, interpolate_ins=True):
         if len(x) > self.room:
-            raise torch.OutOfMemoryError("out of memory")
+            raise self.error
         return super().forward(x, render_steps, interpolate_ins)
 
 
@@ -195,6 +196,30 @@ def test_out_of_memory_halves_the_batch_and_says_so(caplog):
         np.testing.assert_array_equal(a.probability, b.probability)
     assert "batches of 2 tiles" in caplog.text
     assert "batches of 4 tiles" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_machines_own_memory_may_be_short_too(error):
+    tiles = list(np.random.default_rng(0).normal(size=(5, 32, 32)).astype(np.float32))
+    told = []
+    network = Narrow(2, error)
+    maps = list(predict_tiles(tiles, network, InferenceParameters(), 8, told.append))
+    assert len(maps) == 5
+    assert told == ["batches of 2, since memory is short"]
+    with pytest.raises(ResourceError, match="memory of this machine"):
+        list(predict_tiles(tiles, Narrow(0, error), InferenceParameters(), 4))
+
+
+def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory():
+    broken = Narrow(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(predict_tiles([np.zeros((32, 32), np.float32)], broken, InferenceParameters(), 4))
 
 
 def test_a_tile_that_does_not_fit_is_an_error_with_a_way_out():

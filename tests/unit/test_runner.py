@@ -11,6 +11,7 @@ from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
+from segmentation_backend.inference import planes
 from segmentation_backend.inference.cache import BlockCache
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.runner import BlockOptions, segment_region, warm_up
@@ -198,6 +199,27 @@ def test_a_cache_needs_to_know_what_it_keeps(tmp_path):
             options=BlockOptions(cache=BlockCache(tmp_path)),
         )  # fmt: skip
     assert not source.read_boxes
+
+
+def test_a_run_that_is_short_of_memory_says_so_and_finds_the_same(tmp_path, monkeypatch):
+    class Narrow(Threshold):
+        def forward(self, x, render_steps=2, interpolate_ins=True):
+            if len(x) > 2:
+                raise MemoryError
+            return super().forward(x, render_steps, interpolate_ins)
+
+    def found(network, told):
+        return segment_region(
+            source.read, roi, network, find_model("mitoglance_small", tmp_path), Grey(), "xy",
+            "stack", InferenceParameters(), lambda share, text: told.append(text),
+            bounds=source.bounds,
+        )  # fmt: skip
+
+    source, roi, told = Source(), Roi((4, 10, 10), (8, 75, 65)), []
+    expected = found(Threshold(), [])
+    monkeypatch.setitem(planes._BATCH, "cpu", 8)
+    np.testing.assert_array_equal(found(Narrow(), told), expected)
+    assert told[0] == "Section 1 of 40 (batches of 2, since memory is short)"
 
 
 def waits(thread):
