@@ -35,6 +35,12 @@ def add(subparsers: Subparsers) -> None:
         help="What runs the network: exact (the fastest exact one; without it) or int8, among "
         "others; see `mitoglance models info MODEL --engines`.",
     )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        help="Name or id of the class to look for, of a model with several; its first thing "
+        "without it.",
+    )
     parser.add_argument("--request-id", help="A repeated id commits nothing and answers again.")
     parser.add_argument("--json", action="store_true", help="Print the operation as JSON.")
     add_settings(parser, ("data_dir", "database_url", "packs", "user", "max_voxels", "log_level"))
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             model=args.model,
             level=args.level,
             engine=args.engine,
+            class_name=args.class_name,
         )
         with progress_bar(f"Segmenting {args.volume}") as progress:
             operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)

@@ -81,6 +81,11 @@ def region(name: str, body: Values) -> ResponseReturnValue:
         Field("centre", "coordinate", "The voxel near which the work begins."),
         Field("dry_run", "boolean", "Only say what would change, in the job's message and result."),
         Field(
+            "class",
+            "text",
+            "Name or id of the model's class to look for; its first thing without it.",
+        ),
+        Field(
             "engine",
             "text",
             "What runs the network: exact (without it: the fastest that gives the network's own "
@@ -109,6 +114,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         centre=body["centre"],
         is_rehearsal=bool(body["dry_run"]),
         engine=body["engine"] or "exact",
+        class_name=body["class"],
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])

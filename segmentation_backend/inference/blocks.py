@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segmentation_backend.inference.cache import RunCache
+from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.confidence import mean_probability
 from segmentation_backend.inference.consensus import merge_stacks, narrow
 from segmentation_backend.inference.filters import drop_small_objects, select_objects
@@ -51,6 +52,8 @@ class Recipe:
     parameters: InferenceParameters = field(default_factory=InferenceParameters)
     keep_maps: bool = False
     """Whether results hold the network's maps, for display."""
+    target: Target | None = None
+    """The class that is looked for; of networks with one class there is nothing to choose."""
     on_notice: Callable[[str], None] | None = None
     """Is told in a few words of what the user should know and what changes no result."""
 
@@ -105,11 +108,13 @@ def _compute(
 ) -> BlockResult:
     """Return the objects of a block of the image in its reach."""
     parameters = recipe.parameters
-    canvas = _Canvas(block, recipe.keep_maps)
+    canvas = _Canvas(block, recipe.keep_maps, recipe.target)
     counter = _Counter(on_section)
     stacks = [_segment_plane(image, block, p, recipe, canvas, counter) for p in block.planes]
     agreement = None
-    if block.mode == "orthoplane":
+    if recipe.target is not None and recipe.target.is_stuff:
+        labels, agreement = _voted(stacks, parameters)
+    elif block.mode == "orthoplane":
         found = merge_stacks(stacks, parameters, block.open_faces)
         labels, agreement = found.labels, found.agreement
     elif block.mode == "stack":
@@ -125,6 +130,17 @@ def _compute(
     probability = mean_probability(labels, canvas.probability())[1:]
     agreement = np.ones(len(probability), np.float32) if agreement is None else agreement[kept]
     return BlockResult(block, labels, probability, agreement, canvas.maps())
+
+
+def _voted(
+    stacks: list[NDArray[Any]], parameters: InferenceParameters
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Return the one object of a class without single ones, and how much of it is agreed on."""
+    votes = np.add.reduce([(stack > 0).astype(np.uint8) for stack in stacks])
+    labels = (votes >= (parameters.pixel_vote_thr if len(stacks) > 1 else 1)).astype(np.uint32)
+    inside = votes[labels > 0]
+    shares = [inside.mean() / len(stacks)] if len(inside) else []
+    return labels, np.array([0.0, *shares], np.float32)
 
 
 def _shaped(
@@ -158,8 +174,9 @@ class _Counter:
 class _Canvas:
     """The maps of a block, as bytes, gathered plane by plane."""
 
-    def __init__(self, block: Block, keep_maps: bool) -> None:
+    def __init__(self, block: Block, keep_maps: bool, target: Target | None = None) -> None:
         self._block = block
+        self._target = target
         shape = block.box.shape
         self._sum = np.zeros(shape, np.uint8 if len(block.planes) == 1 else np.uint16)
         self._centres = np.zeros(shape, np.uint8) if keep_maps else None
@@ -169,9 +186,10 @@ class _Canvas:
         total = np.moveaxis(self._sum, axis, 0)
         heat = None if self._centres is None else np.moveaxis(self._centres, axis, 0)
         for number, item in enumerate(maps):
-            total[number] += _as_bytes(item.probability)
+            seen = item.probability if self._target is None else self._target.probability(item)
+            total[number] += _as_bytes(seen)
             if heat is not None:
-                height, width = item.probability.shape
+                height, width = seen.shape
                 fine = np.repeat(np.repeat(_as_bytes(item.centres), item.stride, 0), item.stride, 1)
                 np.maximum(heat[number], fine[:height, :width], out=heat[number])
             yield item
@@ -208,16 +226,22 @@ def _segment_plane(
         # By the block, not by how many tiles there are to be done: see `predict_tiles`.
         batch_size(recipe.network, block.box.shape[axis]),
         recipe.on_notice,
+        None if recipe.target is None else recipe.target.channels,
     )
+    segment = segment_maps if recipe.target is None else recipe.target.segment
     rows, columns = _slices_in_plane(block, axis)
     maps = counter(crop_maps(tile, rows, columns) for tile in tiles)
     shape = (block.box.shape[axis], rows.stop - rows.start, columns.stop - columns.start)
     if block.mode == "slice":
-        sections = [segment_maps(m, parameters) for m in canvas.record(maps, axis)]
+        sections = [segment(m, parameters) for m in canvas.record(maps, axis)]
         flat = np.stack(sections).astype(np.uint32)
     else:
         smooth = canvas.record(median_sections(maps, parameters.median_slices), axis)
-        flat = link_sections((segment_maps(m, parameters) for m in smooth), shape, parameters)
+        found = (segment(m, parameters) for m in smooth)
+        if recipe.target is not None and recipe.target.is_stuff:
+            flat = np.stack(list(found)).astype(np.uint32)
+        else:
+            flat = link_sections(found, shape, parameters)
     # Two bytes for each voxel are enough while the other planes are waited for.
     return np.moveaxis(narrow(flat) if block.mode == "orthoplane" else flat, 0, axis)
 

@@ -17,8 +17,9 @@ from segmentation_backend.inference.panoptic import (
     segment_maps,
 )
 from segmentation_backend.inference.parameters import InferenceParameters
+from segmentation_backend.models.specs import ModelSpec
 
-__all__ = ["Classes", "segment_classes"]
+__all__ = ["Classes", "Target", "segment_classes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,55 @@ class Classes:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The one class of a network whose objects a run is after."""
+
+    channel: int
+    """Of the network's probabilities, 0 being the background."""
+    classes: Classes
+    """All that the network tells apart: what is most likely something else is not of the class."""
+
+    @classmethod
+    def of(cls, spec: ModelSpec, class_id: int | None = None) -> Target:
+        """Return a class of a model by its id, its first thing (or first class) without one.
+
+        InvalidInputError where the model has no such class.
+        """
+        wanted = spec.class_of(class_id)
+        channels = {label: place for place, label in enumerate(spec.labels, start=1)}
+        things = tuple(channels[label] for label in spec.labels if label in spec.thing_list)
+        return cls(channels[wanted], Classes(tuple(channels.values()), things))
+
+    @property
+    def is_stuff(self) -> bool:
+        """Whether all there is of the class is one object."""
+        return self.channel not in self.classes.things
+
+    @property
+    def channels(self) -> int:
+        """The number of channels that the network gives."""
+        return 1 if self.classes.ids == (1,) else len(self.classes.ids) + 1
+
+    def segment(self, maps: Maps, parameters: InferenceParameters) -> Labels:
+        """Return the objects (H, W) int32 of the class in a section."""
+        found = segment_classes(maps, self.classes, parameters, (self.channel,))
+        return found[self.channel]
+
+    def probability(self, maps: Maps) -> NDArray[np.float32]:
+        """Return the probability (H, W) of the class in a section."""
+        return maps.probability if self.channels == 1 else maps.probability[self.channel]
+
+
 def segment_classes(
-    maps: Maps, classes: Classes, parameters: InferenceParameters
+    maps: Maps,
+    classes: Classes,
+    parameters: InferenceParameters,
+    wanted: tuple[int, ...] | None = None,
 ) -> dict[int, Labels]:
     """Return the objects (H, W) int32 of each class: 1..n of a thing, 1 wherever there is stuff.
+
+    Of those `wanted`, where given; what they are does not depend on that.
 
     With one class a pixel is foreground from `confidence_thr` on. With several it has the class of
     the highest probability, and each connected piece of an instance takes the class of most of its
@@ -60,13 +106,15 @@ def segment_classes(
             ErrorKind.INVALID_PARAMETER,
         )
     best: Labels = maps.probability.argmax(0).astype(np.int32)
-    found = {c: (best == c).astype(np.int32) for c in classes.ids if c not in classes.things}
-    if classes.things:
+    asked = classes.ids if wanted is None else wanted
+    things = [c for c in asked if c in classes.things]
+    found = {c: (best == c).astype(np.int32) for c in asked if c not in things}
+    if things:
         groups, stride = group_section(maps, parameters)
         decided = best if parameters.semantic_only else _decide(best, classes, groups, stride)
-        for c in classes.things:
+        for c in things:
             found[c] = label_groups(decided == c, groups, stride, parameters)
-    return {c: found[c] for c in classes.ids}
+    return {c: found[c] for c in asked}
 
 
 def _segment_one(

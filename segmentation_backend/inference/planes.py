@@ -146,6 +146,7 @@ def predict_tiles(
     parameters: InferenceParameters,
     batch: int | None = None,
     on_notice: Callable[[str], None] | None = None,
+    channels: int | None = None,
 ) -> Iterator[Maps]:
     """Yield the maps of normalised tiles (H, W) of one shape, in their order.
 
@@ -153,6 +154,9 @@ def predict_tiles(
     not choose other kernels, and with them other roundings. Where memory does not hold them, half
     as many are tried, and so on, of which `on_notice` is told in a few words; ResourceError
     (OUT_OF_MEMORY) where one does not fit.
+
+    Probabilities are of everything that is not background; with `channels`, the number that a
+    network with several classes must give, they are (C, H, W).
     """
     device = _device(network)
     size = batch or batch_size(network)
@@ -161,7 +165,8 @@ def predict_tiles(
     ahead = 1 if device.type == "cuda" else 0
     waiting: deque[list[_Answer]] = deque()
     while group := list(islice(source, size)):
-        answers, fitting = _forward(group, size, network, parameters.fine_boundaries, device)
+        how = _Call(network, parameters.fine_boundaries, device, channels)
+        answers, fitting = _forward(group, size, how)
         if fitting < size and on_notice is not None:
             on_notice(f"batches of {fitting}, since memory is short")
         size = fitting
@@ -179,6 +184,16 @@ def batch_size(network: nn.Module, sections: int | None = None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class _Call:
+    """A network, and how it is called."""
+
+    network: nn.Module
+    fine: bool
+    device: torch.device
+    channels: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     """The maps of some tiles, on their way to the CPU or there."""
 
@@ -192,25 +207,16 @@ def _device(network: nn.Module) -> torch.device:
     return next((p.device for p in network.parameters()), torch.device("cpu"))
 
 
-def _forward(
-    group: list[NDArray[np.float32]],
-    size: int,
-    network: nn.Module,
-    fine: bool,
-    device: torch.device,
-) -> tuple[list[_Answer], int]:
+def _forward(group: list[NDArray[np.float32]], size: int, how: _Call) -> tuple[list[_Answer], int]:
     """Return the raw maps of a group of tiles, and how many fit into memory at a time."""
     while True:
         try:
-            answers = [
-                _call(group[at : at + size], size, network, fine, device)
-                for at in range(0, len(group), size)
-            ]
+            answers = [_call(group[at : at + size], size, how) for at in range(0, len(group), size)]
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             if size == 1:
-                raise _too_large(group[0].shape, device) from error
+                raise _too_large(group[0].shape, how.device) from error
             size //= 2
             _log.warning("Out of memory: going on with batches of %d tiles.", size)
             torch.cuda.empty_cache()
@@ -232,28 +238,30 @@ def _too_large(shape: tuple[int, ...], device: torch.device) -> ResourceError:
     )
 
 
-def _call(
-    group: list[NDArray[np.float32]],
-    size: int,
-    network: nn.Module,
-    fine: bool,
-    device: torch.device,
-) -> _Answer:
+def _call(group: list[NDArray[np.float32]], size: int, how: _Call) -> _Answer:
     """Run the network once, on `size` tiles; a GPU is still at it when this returns."""
     height, width = group[0].shape
+    device = how.device
     x = torch.zeros((size, 1, height, width), pin_memory=device.type == "cuda")
     for place, tile in zip(x, group, strict=False):
         place[0] = torch.from_numpy(tile)
     fast = torch.autocast(device.type, torch.float16, enabled=device.type == "cuda")
     with torch.inference_mode(), fast:
-        output: dict[str, Tensor] = network(x.to(device, non_blocking=True), 2, fine)
-        _check(output, size, height, width, fine)
-        logits = output["sem_logits"].float()
-        # One class is a yes or no; of several, class 0 is the background.
-        foreground = logits.sigmoid() if logits.shape[1] == 1 else 1 - logits.softmax(1)[:, :1]
+        output: dict[str, Tensor] = how.network(x.to(device, non_blocking=True), 2, how.fine)
+        _check(output, size, height, width, how)
+        probability = _probability(output["sem_logits"].float(), how.channels)
         centres, offsets = output["ctr_hmp"].float(), output["offsets"].float()
-    maps = {"probability": foreground[:, 0], "centres": centres[:, 0], "offsets": offsets}
+    maps = {"probability": probability, "centres": centres[:, 0], "offsets": offsets}
     return _sent(len(group), maps, device)
+
+
+def _probability(logits: Tensor, channels: int | None) -> Tensor:
+    """Return (N, H, W) of logits (N, C, H, W), or (N, C, H, W) where several are asked for."""
+    # One class is a yes or no; of several, class 0 is the background.
+    if logits.shape[1] == 1:
+        return logits.sigmoid()[:, 0]
+    shares = logits.softmax(1)
+    return shares if channels is not None else 1 - shares[:, 0]
 
 
 def _sent(count: int, maps: dict[str, Tensor], device: torch.device) -> _Answer:
@@ -287,9 +295,9 @@ def _collect(answers: Iterable[_Answer]) -> Iterator[Maps]:
         yield from map(Maps, arrays["probability"], arrays["centres"], arrays["offsets"])
 
 
-def _check(output: object, size: int, height: int, width: int, fine: bool) -> None:
+def _check(output: object, size: int, height: int, width: int, how: _Call) -> None:
     """Refuse what is not a panoptic network's answer to `size` tiles of that height and width."""
-    coarse = (height, width) if fine else (height // 4, width // 4)
+    coarse = (height, width) if how.fine else (height // 4, width // 4)
     expected = {"sem_logits": (height, width), "ctr_hmp": coarse, "offsets": coarse}
     found = output if isinstance(output, dict) else {}
     for name, shape in expected.items():
@@ -300,6 +308,12 @@ def _check(output: object, size: int, height: int, width: int, fine: bool) -> No
             raise _unusable(
                 f"its {name} have shape {tuple(value.shape)}, not ({size}, _, *{shape})"
             )
+    given = found["sem_logits"].shape[1]
+    if how.channels is not None and given != how.channels:
+        raise _unusable(
+            f"its sem_logits have {given} channels, not the {how.channels} of the classes that its "
+            "description names"
+        )
 
 
 def _unusable(reason: str) -> FormatError:

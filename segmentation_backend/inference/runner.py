@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.inference.blocks import Recipe, segment_blocks
 from segmentation_backend.inference.cache import BlockCache, RunCache
+from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.grid import Block, BlockGrid, Mode, Plane
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import GreyScale, predict_tiles
@@ -67,6 +68,7 @@ def segment_region(
     progress: Progress,
     bounds: Roi | None = None,
     options: BlockOptions | None = None,
+    class_id: int | None = None,
 ) -> NDArray[np.uint32]:
     """Return the objects in `roi`: uint32 (z, y, x) of its shape, numbered 1..n, 0 = background.
 
@@ -77,7 +79,9 @@ def segment_region(
     blocks: another region gives the same ones where it overlaps this one, cut by its faces.
     `plane` is the plane of the sections that the 2D network sees; mode "orthoplane" sees all
     three and takes what they agree on. In mode "slice" no object goes on from one section to the
-    next; in the others they are 3D objects. `progress` is told the share done and a sentence after
+    next; in the others they are 3D objects. Of a model with several classes it is the objects of
+    one, `class_id`, or the first thing; of a class without single objects there is one object at
+    most. `progress` is told the share done and a sentence after
     each section and each block.
     """
     if roi.is_empty:
@@ -93,10 +97,13 @@ def segment_region(
     if more.chunk is not None:
         read = RegionCache(read, limits, more.chunk).read
     report = _Report(blocks, progress)
-    recipe = Recipe(network, contrast, parameters, more.keep_maps, report.notice)
-    cache = _run_cache(more, contrast, parameters)
+    target = _target(spec, class_id)
+    recipe = Recipe(network, contrast, parameters, more.keep_maps, target, report.notice)
+    cache = _run_cache(more, contrast, parameters, target)
     known = _known_around(grid, whole, blocks, cache)
-    region = RegionLabels(whole, [*blocks, *known], StitchRules.of(parameters))
+    is_one = target is not None and target.is_stuff
+    rules = replace(StitchRules.of(parameters), is_one=is_one)
+    region = RegionLabels(whole, [*blocks, *known], rules)
     for block in known:
         # One at a time: there may be many, and each is large.
         found = None if cache is None else cache.find(block)
@@ -109,6 +116,12 @@ def segment_region(
                 more.on_block(result)
             report.block(place)
     return region.finish()
+
+
+def _target(spec: ModelSpec, class_id: int | None) -> Target | None:
+    """Return what is looked for, None where the network has one class of single objects."""
+    target = Target.of(spec, class_id)
+    return target if spec.has_classes or target.is_stuff else None
 
 
 def _known_around(
@@ -137,7 +150,10 @@ def warm_up(
 
 
 def _run_cache(
-    options: BlockOptions, contrast: GreyScale, parameters: InferenceParameters
+    options: BlockOptions,
+    contrast: GreyScale,
+    parameters: InferenceParameters,
+    target: Target | None,
 ) -> RunCache | None:
     """Return the cache of this run, named by all that its blocks depend on."""
     if options.cache is None:
@@ -152,6 +168,7 @@ def _run_cache(
             "source": dict(options.identity),
             "contrast": {"mean": float(contrast.mean), "std": float(contrast.std)},
             "parameters": parameters.to_json(),
+            **({} if target is None else {"target": asdict(target)}),
         }
     )
 

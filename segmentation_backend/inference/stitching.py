@@ -56,6 +56,8 @@ class StitchRules:
     fragment: float = 0.25
     """An object smaller than this share of another one of its block is a fragment beside it,
     unless as large a share of it goes on beyond the voxels that both blocks see."""
+    is_one: bool = False
+    """Whether all that any block finds is one object, as of a class without single objects."""
 
     @classmethod
     def of(cls, parameters: InferenceParameters) -> StitchRules:
@@ -145,6 +147,7 @@ class RegionLabels:
         """Make room for a region that the planned blocks cover."""
         self._roi = roi
         self._stitcher = Stitcher(planned, rules)
+        self._is_one = rules is not None and rules.is_one
         self._labels = np.zeros(roi.shape, np.uint32)
         self._first: dict[Coordinate, int] = {}
         self._count = 0
@@ -159,6 +162,8 @@ class RegionLabels:
             labels = result.labels[part.slices(result.block.box.offset)]
             target = self._labels[part.slices(self._roi.offset)]
             np.add(labels, np.uint32(self._count), out=target, where=labels > 0)
+        if self._is_one:
+            self._pairs += [(1, self._count + number) for number in range(1, result.count + 1)]
         self._count += result.count
         for (a, one), (b, other) in self._stitcher.add(result):
             self._pairs.append((self._first[a] + one, self._first[b] + other))

@@ -93,6 +93,27 @@ class ModelSpec:
         """Whether there are several classes: softmax, not sigmoid."""
         return len(self.labels) > 1
 
+    @property
+    def default_class(self) -> int:
+        """The class that a run is after where none is named: the first with single objects."""
+        return (*self.thing_list, *self.labels)[0]
+
+    def class_of(self, wanted: str | int | None) -> int:
+        """Return the class of a name or an id, the default one for None.
+
+        InvalidInputError where there is no such class.
+        """
+        if wanted is None:
+            return self.default_class
+        for label in self.labels:
+            if wanted in (label, str(label), self.class_names.get(label)):
+                return label
+        known = ", ".join(f"{label} ({self.class_names.get(label, '?')})" for label in self.labels)
+        raise InvalidInputError(
+            f"The model {self.name} has no class {wanted!r}; it has {known}.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+
     def is_present(self, models_dir: Path) -> bool:
         """Whether the weights can be loaded without a download."""
         return self.origin is Origin.PACKAGE or (models_dir / self.file_name).is_file()

@@ -67,6 +67,8 @@ class SegmentationPlan:
     """Whether it shall only be said what would change."""
     engine: str = "exact"
     """What runs the network, one of `models.specs.ENGINES`."""
+    class_id: int | None = None
+    """Which of the model's classes is looked for; its first thing where not given."""
 
     @property
     def voxels(self) -> int:
@@ -91,6 +93,7 @@ class SegmentationPlan:
             "centre": None if self.centre is None else list(self.centre),
             "is_rehearsal": self.is_rehearsal,
             "engine": self.engine,
+            "class_id": self.class_id,
         }
 
     @classmethod
@@ -113,6 +116,7 @@ class SegmentationPlan:
             centre=_triple(value["centre"]) if value.get("centre") else None,
             is_rehearsal=value.get("is_rehearsal", False),
             engine=value.get("engine", "exact"),
+            class_id=value.get("class_id"),
         )
 
 

@@ -165,6 +165,7 @@ def _segment(
         parameters=plan.parameters,
         progress=lambda share, sentence: progress(COMMIT_AT * share, sentence),
         options=options,
+        class_id=plan.class_id,
     )
     reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
     around = plan.roi.grow(reach).intersect(info.bounds)
@@ -209,6 +210,7 @@ def _provenance(
 ) -> dict[str, Any]:
     return {
         **plan.to_json(),
+        "class_name": opened.spec.class_names.get(opened.spec.class_of(plan.class_id)),
         "image": info.source,
         **opened.provenance(grid, plan.parameters.fine_boundaries),
         "contrast": {"mean": contrast.mean, "std": contrast.std},

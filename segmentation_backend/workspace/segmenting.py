@@ -90,6 +90,7 @@ class Segmenting(ABC):
         centre: tuple[float, float, float] | None = None,
         is_rehearsal: bool = False,
         engine: str = "exact",
+        class_name: str | int | None = None,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -97,6 +98,8 @@ class Segmenting(ABC):
         Without a `level`, the one nearest to `voxel_size_nm` (the model's own without it) is read.
         `engine` is what runs the network, `models info MODEL --engines` lists them: `exact` is the
         fastest one that gives the network's own maps; int8 and quantized lose some, for speed.
+        `class_name`, a name or an id, is what is looked for with a model of several classes; its
+        first thing without it.
         """
         info = self.volume(volume)
         # As it was called before.
@@ -127,6 +130,7 @@ class Segmenting(ABC):
             centre=centre,
             is_rehearsal=is_rehearsal,
             engine=engine,
+            class_id=spec.class_of(class_name),
         )
 
     def segment(

@@ -1,7 +1,7 @@
 """A region is read with a margin inside the volume, and only its own labels come back."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -110,6 +110,16 @@ def test_sections_of_slice_mode_have_objects_of_their_own(tmp_path):
     assert all(ids)
     assert not ids[0] & ids[1]
     assert set.union(*ids) == set(range(1, int(labels.max()) + 1))
+
+
+def test_stuff_is_one_object_in_all_blocks(tmp_path):
+    source, roi = Source(), Roi((18, 20, 20), (3, 30, 30))
+    stuff = replace(find_model("mitoglance_small", tmp_path), thing_list=())
+    labels = segment_region(
+        source.read, roi, Threshold(), stuff, Grey(), "xy", "slice", InferenceParameters(),
+        lambda share, text: None, bounds=source.bounds,
+    )  # fmt: skip
+    np.testing.assert_array_equal(labels, source.array[roi.slices()] > 128)
 
 
 def test_a_region_cuts_objects_and_drops_none_of_their_voxels(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scripted_networks import Bright, save_panoptic
 
-from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import Operation
 from segmentation_backend.models import engines
@@ -44,6 +44,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened = Workspace(folder / "data")
     opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=(10.0, 10.0, 10.0))
     save(opened.models_dir, "bright", Bright(), "padding_factor: 16\n")
+    two = "class_names: {1: bright, 5: dark}\nlabels: [1, 5]\nthing_list: [1]\npadding_factor: 16\n"
+    save(opened.models_dir, "two", Bright(2), two)
     save_panoptic(opened.models_dir / "tiny.pth", width=16)
     yield opened
     opened.close()
@@ -120,6 +122,39 @@ def test_warming_up_uses_the_tiles_of_the_volumes_that_there_are(
     monkeypatch.setattr(engines.FastNetwork, "forward", noted)
     workspace.warm_up()
     assert set(seen) == {(1, 1, 64, 64)}
+
+
+@pytest.mark.parametrize("mode", ["slice", "stack", "orthoplane"])
+def test_a_run_is_after_one_class_of_several(mode: str, workspace: Workspace) -> None:
+    roi = SECTION if mode == "slice" else WHOLE
+    small = {"parameters": {"min_size": 100, "min_extent": 2}, "mode": mode, "model": "two"}
+    bright = run(workspace, roi, **small)
+    assert len(bright.added_roots) == 2
+    assert bright.provenance["class_name"] == "bright"
+    em = image()[roi.slices()]
+    assert np.array_equal(workspace.cutout("cell", roi) > 0, em > 200)
+    # Stuff is one object, wherever it lies.
+    dark = run(workspace, roi, class_name="dark", **small)
+    assert len(dark.added_roots) == 1
+    assert (dark.provenance["class_id"], dark.provenance["class_name"]) == (5, "dark")
+    assert np.array_equal(workspace.cutout("cell", roi) > 0, em < 50)
+
+
+@pytest.mark.parametrize("name", ["nucleus", "2", 0, ""])
+def test_a_class_that_the_model_does_not_know_is_refused(
+    name: str | int, workspace: Workspace
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"no class .*1 \(bright\), 5 \(dark\)"):
+        workspace.plan_segmentation("cell", SECTION, model="two", class_name=name)
+
+
+def test_a_network_with_other_classes_than_described_changes_nothing(workspace: Workspace) -> None:
+    three = "class_names: {1: a, 2: b, 3: c}\n"
+    save(workspace.models_dir, "three", Bright(2), three)
+    before = workspace.head("cell")
+    with pytest.raises(FormatError, match="3 channels, not the 4"):
+        run(workspace, model="three")
+    assert workspace.head("cell") == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
