@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from segmentation_backend.geometry import VoxelSize
 from segmentation_backend.inference.cache import RunCache
 from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.confidence import mean_probability
 from segmentation_backend.inference.consensus import merge_stacks, narrow
-from segmentation_backend.inference.filters import drop_small_objects, select_objects
+from segmentation_backend.inference.cubes import segment_cube
+from segmentation_backend.inference.filters import drop_small_objects
 from segmentation_backend.inference.grid import PLANES, Block, Plane
 from segmentation_backend.inference.panoptic import Maps, segment_maps
 from segmentation_backend.inference.parameters import InferenceParameters
@@ -35,7 +37,7 @@ from segmentation_backend.inference.planes import (
 )
 from segmentation_backend.inference.reading import Reader, look_ahead
 from segmentation_backend.inference.results import BlockMaps, BlockResult
-from segmentation_backend.inference.shaping import shape_objects
+from segmentation_backend.inference.shaping import shape_and_number
 from segmentation_backend.inference.stack import link_sections, median_sections
 
 __all__ = ["Recipe", "segment_block", "segment_blocks"]
@@ -54,6 +56,8 @@ class Recipe:
     """Whether results hold the network's maps, for display."""
     target: Target | None = None
     """The class that is looked for; of networks with one class there is nothing to choose."""
+    voxel_size: VoxelSize = (1.0, 1.0, 1.0)
+    """Of the level, nm, (z, y, x); 3D networks' objects depend on its proportions."""
     on_notice: Callable[[str], None] | None = None
     """Is told in a few words of what the user should know and what changes no result."""
 
@@ -108,6 +112,10 @@ def _compute(
 ) -> BlockResult:
     """Return the objects of a block of the image in its reach."""
     parameters = recipe.parameters
+    if block.mode == "cube":
+        size = recipe.voxel_size
+        how = (recipe.network, recipe.contrast, parameters, size, recipe.keep_maps)
+        return segment_cube(image, block, *how)
     canvas = _Canvas(block, recipe.keep_maps, recipe.target)
     counter = _Counter(on_section)
     stacks = [_segment_plane(image, block, p, recipe, canvas, counter) for p in block.planes]
@@ -126,7 +134,7 @@ def _compute(
         )
     else:
         labels = np.ascontiguousarray(stacks[0], np.uint32)
-    labels, kept = _shaped(labels, parameters)
+    labels, kept = shape_and_number(labels, parameters)
     probability = mean_probability(labels, canvas.probability())[1:]
     agreement = np.ones(len(probability), np.float32) if agreement is None else agreement[kept]
     return BlockResult(block, labels, probability, agreement, canvas.maps())
@@ -141,19 +149,6 @@ def _voted(
     inside = votes[labels > 0]
     shares = [inside.mean() / len(stacks)] if len(inside) else []
     return labels, np.array([0.0, *shares], np.float32)
-
-
-def _shaped(
-    labels: NDArray[np.uint32], parameters: InferenceParameters
-) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Return the objects as the parameters want them, 1..m, and which of 1..n (n + 1,) are left."""
-    kept = np.ones(int(labels.max(initial=0)) + 1, bool)
-    kept[0] = False
-    shaped = shape_objects(labels, parameters)
-    if shaped is labels:
-        return labels, kept
-    kept[1:] = np.isin(np.arange(1, len(kept)), shaped)
-    return select_objects(shaped, kept), kept
 
 
 @dataclass(slots=True)

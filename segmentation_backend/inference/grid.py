@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, cast
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi
@@ -18,7 +18,8 @@ from segmentation_backend.inference.filters import Faces
 
 __all__ = ["PLANES", "Axis", "Block", "BlockGrid", "Mode", "Plane", "Tiling", "tiling_for"]
 
-Mode: TypeAlias = Literal["slice", "stack", "orthoplane"]
+Mode: TypeAlias = Literal["slice", "stack", "orthoplane", "cube"]
+"""`cube` is what a 3D network sees, and is not asked for by name."""
 Plane: TypeAlias = Literal["xy", "xz", "yz"]
 
 PLANES: dict[Plane, int] = {"xy": 0, "xz": 1, "yz": 2}
@@ -158,7 +159,7 @@ class BlockGrid:
             raise InvalidInputError(
                 f"plane must be xy, xz or yz, not {plane!r}.", ErrorKind.INVALID_PARAMETER
             )
-        if mode not in get_args(Mode):
+        if mode not in _CORE:
             raise InvalidInputError(
                 f"mode must be slice, stack or orthoplane, not {mode!r}.",
                 ErrorKind.INVALID_PARAMETER,

@@ -29,6 +29,7 @@ __all__ = [
     "batch_size",
     "crop_maps",
     "cut_tile",
+    "is_out_of_memory",
     "normalise",
     "predict_maps",
     "predict_tiles",
@@ -213,7 +214,7 @@ def _forward(group: list[NDArray[np.float32]], size: int, how: _Call) -> tuple[l
         try:
             answers = [_call(group[at : at + size], size, how) for at in range(0, len(group), size)]
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if size == 1:
                 raise _too_large(group[0].shape, how.device) from error
@@ -224,7 +225,8 @@ def _forward(group: list[NDArray[np.float32]], size: int, how: _Call) -> tuple[l
             return answers, size
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a GPU's or the machine's memory is full."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or any(words in str(error) for words in _NO_ROOM)
 

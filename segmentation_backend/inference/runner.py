@@ -16,19 +16,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.inference.blocks import Recipe, segment_blocks
 from segmentation_backend.inference.cache import BlockCache, RunCache
 from segmentation_backend.inference.classes import Target
+from segmentation_backend.inference.cubes import CubeGrid
 from segmentation_backend.inference.grid import Block, BlockGrid, Mode, Plane
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import GreyScale, predict_tiles
 from segmentation_backend.inference.reading import Reader, RegionCache
 from segmentation_backend.inference.results import BlockResult
 from segmentation_backend.inference.stitching import RegionLabels, StitchRules
-from segmentation_backend.models.registry import ModelSpec
+from segmentation_backend.models.registry import ModelKind, ModelSpec
 
-__all__ = ["BlockOptions", "Mode", "Plane", "Progress", "Reader", "segment_region", "warm_up"]
+__all__ = [
+    "BlockOptions",
+    "Mode",
+    "Plane",
+    "Progress",
+    "Reader",
+    "plan_grid",
+    "segment_region",
+    "warm_up",
+]
 
 Progress: TypeAlias = Callable[[float, str], None]
 
@@ -52,6 +62,8 @@ class BlockOptions:
     once; otherwise just what a block needs is read, which suits an image that is at hand."""
     keep_maps: bool = False
     """Whether block results hold the network's maps."""
+    voxel_size: VoxelSize = (1.0, 1.0, 1.0)
+    """Of the level, nm, (z, y, x): 3D networks go by its proportions. It is the image's."""
     around: Roi | None = None
     """A larger region to return the objects of: outside of `roi` as far as blocks are cached."""
 
@@ -77,7 +89,8 @@ def segment_region(
     `read` returns the grey values (z, y, x) of a box of the same level; boxes lie within `bounds`,
     the level's extent (`roi` itself where not given). The objects are those of the whole level's
     blocks: another region gives the same ones where it overlaps this one, cut by its faces.
-    `plane` is the plane of the sections that the 2D network sees; mode "orthoplane" sees all
+    A 3D network sees cubes, and a slice of it is a cut through 3D objects. Otherwise `plane` is the
+    plane of the sections that the network sees; mode "orthoplane" sees all
     three and takes what they agree on. In mode "slice" no object goes on from one section to the
     next; in the others they are 3D objects. Of a model with several classes it is the objects of
     one, `class_id`, or the first thing; of a class without single objects there is one object at
@@ -91,14 +104,15 @@ def segment_region(
         )
     more = options or BlockOptions()
     limits = roi if bounds is None else bounds
-    grid = BlockGrid.plan(limits, mode, plane, spec.padding_factor)
+    grid = plan_grid(limits, mode, plane, network, spec)
     blocks = grid.blocks(roi, more.centre)
     whole = more.around or roi
     if more.chunk is not None:
         read = RegionCache(read, limits, more.chunk).read
     report = _Report(blocks, progress)
     target = _target(spec, class_id)
-    recipe = Recipe(network, contrast, parameters, more.keep_maps, target, report.notice)
+    how = (parameters, more.keep_maps, target, more.voxel_size, report.notice)
+    recipe = Recipe(network, contrast, *how)
     cache = _run_cache(more, contrast, parameters, target)
     known = _known_around(grid, whole, blocks, cache)
     is_one = target is not None and target.is_stuff
@@ -116,6 +130,18 @@ def segment_region(
                 more.on_block(result)
             report.block(place)
     return region.finish()
+
+
+def plan_grid(bounds: Roi, mode: str, plane: str, network: nn.Module, spec: ModelSpec) -> BlockGrid:
+    """Return the blocks of a level for a network: those of a mode, or cubes for a 3D one.
+
+    InvalidInputError for a mode that there is not, or that a 3D network cannot do.
+    """
+    grid = BlockGrid.plan(bounds, mode, plane, spec.padding_factor)
+    if spec.kind is ModelKind.PANOPTIC:
+        return grid
+    spec.check_mode(mode)
+    return CubeGrid.of(bounds, network, spec.padding_factor)
 
 
 def _target(spec: ModelSpec, class_id: int | None) -> Target | None:

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from segmentation_backend.inference.filters import select_objects
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.section_kernels import object_boxes
 
-__all__ = ["dilate_objects", "erode_objects", "fill_holes", "shape_objects"]
+__all__ = ["dilate_objects", "erode_objects", "fill_holes", "shape_and_number", "shape_objects"]
 
 AnyLabels = TypeVar("AnyLabels", npt.NDArray[np.int32], npt.NDArray[np.uint32])
 Volume: TypeAlias = npt.NDArray[Any]
@@ -183,3 +184,16 @@ def _spread(labels: npt.NDArray[np.uint32], steps: int) -> None:
                 if distance[z, y, x] > steps:
                     # Too far; those that took their label from here are further still.
                     labels[z, y, x] = 0
+
+
+def shape_and_number(
+    labels: npt.NDArray[np.uint32], parameters: InferenceParameters
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Return the objects as the parameters want them, 1..m, and which of 1..n (n + 1,) are left."""
+    kept = np.ones(int(labels.max(initial=0)) + 1, bool)
+    kept[0] = False
+    shaped = shape_objects(labels, parameters)
+    if shaped is labels:
+        return labels, kept
+    kept[1:] = np.isin(np.arange(1, len(kept)), shaped)
+    return select_objects(shaped, kept), kept

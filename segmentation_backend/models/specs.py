@@ -114,6 +114,15 @@ class ModelSpec:
             ErrorKind.INVALID_PARAMETER,
         )
 
+    def check_mode(self, mode: str) -> None:
+        """Refuse a mode that this kind of network cannot do."""
+        if self.kind is ModelKind.AFFINITY and mode == "orthoplane":
+            raise InvalidInputError(
+                f"The model {self.name} sees all three dimensions at once, so there are no planes "
+                "to vote; ask for mode stack, or slice.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+
     def is_present(self, models_dir: Path) -> bool:
         """Whether the weights can be loaded without a download."""
         return self.origin is Origin.PACKAGE or (models_dir / self.file_name).is_file()

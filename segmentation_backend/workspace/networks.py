@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, nearest_level
@@ -14,6 +14,8 @@ from segmentation_backend.models.specs import ENGINES, EXACT_ENGINES, ModelKind
 from segmentation_backend.workspace.catalog import VolumeInfo
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.models.engines import FastNetwork
 
@@ -29,9 +31,10 @@ _SHAPES_WARMED = 2
 
 @dataclass(frozen=True)
 class OpenedNetwork:
-    """A 2D network on its device, and what is to be recorded of it."""
+    """A network on its device, and what is to be recorded of it."""
 
-    network: FastNetwork
+    network: nn.Module
+    """A `FastNetwork`, or an affinity network, as the model's kind is."""
     spec: ModelSpec
     """The file that is run, which may be the quantised one."""
     digest: str
@@ -52,16 +55,19 @@ class OpenedNetwork:
         return weights if self.is_exact else {**weights, "engine": self.engine, "on": self.device}
 
     def provenance(self, grid: BlockGrid, fine: bool) -> dict[str, Any]:
-        """Return what ran, after it ran; nothing did where every block was known."""
-        made = {self.network.made_for(shape, fine) for shape in grid.tile_shapes}
-        ran = self.engine if self.engine == "quantized" else ", ".join(sorted(made - {None}))  # type: ignore[arg-type]
-        loss = self.network.loss
-        return {
+        """Return what ran, after it ran; `exact` where every block was known and nothing did."""
+        known = {
             "weights_sha256": self.digest,
             "device": self.device,
-            "engine_used": ran or self.engine,
-            **({} if loss is None else {"engine_loss": asdict(loss)}),
+            "engine_used": self.engine,
         }
+        if self.spec.kind is not ModelKind.PANOPTIC or self.engine == "quantized":
+            return known
+        network = cast("FastNetwork", self.network)
+        made = {network.made_for(shape, fine) for shape in grid.tile_shapes}
+        ran = ", ".join(sorted(name for name in made if name is not None))
+        loss = {} if network.loss is None else {"engine_loss": asdict(network.loss)}
+        return {**known, "engine_used": ran or self.engine, **loss}
 
 
 def check_engine(engine: str, spec: ModelSpec) -> None:
@@ -91,8 +97,9 @@ def open_network(name: str, engine: str, level: Roi, models_dir: Path) -> Opened
     known = find_model(name, models_dir)
     check_engine(engine, known)
     spec = known.quantized() if engine == "quantized" else known
-    on_gpu = engine in ("exact", "eager") and torch.cuda.is_available()
-    if engine == "exact" and not on_gpu and level.size < _WORTH_IT:
+    is_2d = known.kind is ModelKind.PANOPTIC
+    on_gpu = is_2d and engine in ("exact", "eager") and torch.cuda.is_available()
+    if is_2d and engine == "exact" and not on_gpu and level.size < _WORTH_IT:
         engine = "eager"
     path = models_dir / spec.file_name
     changed = path.stat().st_mtime_ns if path.exists() else 0
@@ -102,10 +109,13 @@ def open_network(name: str, engine: str, level: Roi, models_dir: Path) -> Opened
 
 
 @lru_cache(maxsize=2)
-def _opened(name: str, engine: str, device: str, models_dir: Path, _changed: int) -> FastNetwork:
-    from segmentation_backend.models.opening import open_panoptic
+def _opened(name: str, engine: str, device: str, models_dir: Path, _changed: int) -> nn.Module:
+    from segmentation_backend.models.opening import open_affinity, open_panoptic
 
-    return open_panoptic(find_model(name, models_dir), models_dir, engine, device)
+    spec = find_model(name, models_dir)
+    if spec.kind is ModelKind.AFFINITY:
+        return cast("nn.Module", open_affinity(spec, models_dir))
+    return open_panoptic(spec, models_dir, engine, device)
 
 
 def _digest(spec: ModelSpec, models_dir: Path) -> str:

@@ -130,8 +130,7 @@ def _segment(
 ) -> _Found:
     # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
     from segmentation_backend.inference.cache import BlockCache
-    from segmentation_backend.inference.grid import BlockGrid
-    from segmentation_backend.inference.runner import BlockOptions, segment_region
+    from segmentation_backend.inference.runner import BlockOptions, plan_grid, segment_region
 
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
     spec = find_model(plan.model, workspace.models_dir)
@@ -143,13 +142,14 @@ def _segment(
     factor = [c / f for c, f in zip(plan.level_voxel_size, info.voxel_size, strict=True)]
     seen = [axis for axis in range(3) if plan.mode != "slice" or axis != PLANES[plan.plane]]
     level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
-    grid = BlockGrid.plan(bounds, plan.mode, plan.plane, spec.padding_factor)
+    grid = plan_grid(bounds, plan.mode, plan.plane, opened.network, spec)
     count = len(grid.blocks(plan.level_roi))
     options = BlockOptions(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
         identity={"image": info.source, "level": level.to_json(), **opened.identity},
         centre=None if plan.centre is None else _at_level(plan.centre, factor),
         chunk=_remote_chunk(image, info, plan.level),
+        voxel_size=plan.level_voxel_size,
         around=level_around,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
     )

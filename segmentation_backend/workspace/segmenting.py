@@ -110,6 +110,7 @@ class Segmenting(ABC):
             default_model(self.models_dir) if model is None else find_model(model, self.models_dir)
         )
         check_engine(engine, spec)
+        spec.check_mode(mode)
         chosen = InferenceParameters.from_json(parameters or {})
         wanted = spec.voxel_size_nm if voxel_size_nm is None else check_voxel_size(voxel_size_nm)
         clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, wanted)

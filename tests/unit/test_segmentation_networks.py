@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scripted_networks import Bright, save_panoptic
+from scripted_networks import Bright, save_affinity, save_panoptic
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
@@ -155,6 +155,24 @@ def test_a_network_with_other_classes_than_described_changes_nothing(workspace: 
     with pytest.raises(FormatError, match="3 channels, not the 4"):
         run(workspace, model="three")
     assert workspace.head("cell") == before
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_3d_network_runs_in_the_same_jobs(channels: int, workspace: Workspace) -> None:
+    name = f"edges{channels}"
+    yaml = f"model: {name}.pth\npadding_factor: 16\nmitoglance: {{kind: affinity3d}}\n"
+    save_affinity(workspace.models_dir / f"{name}.pth", channels)
+    (workspace.models_dir / f"{name}.yaml").write_text(yaml)
+    small = {"parameters": {"min_size": 100, "min_extent": 2}, "mode": "stack", "model": name}
+    done = run(workspace, WHOLE, **small)
+    assert len(done.added_roots) == 2
+    assert done.provenance["engine_used"] == "exact"
+    found = workspace.cutout("cell", WHOLE) > 0
+    assert found[2:4, 10:22, 10:22].all()
+    assert not found[:, 30:, :].any()
+    for wrong in ({"mode": "orthoplane"}, {"engine": "int8"}):
+        with pytest.raises(InvalidInputError):
+            workspace.plan_segmentation("cell", WHOLE, **{**small, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
