@@ -44,7 +44,9 @@ def save_panoptic(path: Path, classes: int = 1, seed: int = 0, width: int = 8) -
 
 
 class Bright(nn.Module):
-    """Bright pixels are of class 1; of two classes dark ones are of class 2. Knows no centres.
+    """Bright pixels are of class 1; of two classes dark ones are of class 2.
+
+    There is a centre in the middle of a bright square of 16 pixels.
 
     With `spoilt` it answers as no panoptic network does.
     """
@@ -65,14 +67,16 @@ class Bright(nn.Module):
         logits = 8 * (x - 1)
         if self.classes > 1:
             logits = torch.cat([torch.zeros_like(x), logits, 8 * (-1 - x)], 1)
-        coarse = torch.zeros_like(x) if interpolate_ins else torch.zeros_like(x[..., ::4, ::4])
+        heat = nn.functional.avg_pool2d(x.clamp(0), 17, 1, 8)
+        heat = heat if interpolate_ins else heat[..., ::4, ::4]
+        coarse = torch.zeros_like(heat)
         if self.spoilt == "key":
-            return {"logits": logits, "ctr_hmp": coarse}
+            return {"logits": logits, "ctr_hmp": heat}
         if self.spoilt == "shape":
             coarse = coarse[..., 1:]
         if self.spoilt == "nan":
             logits = logits / 0 * 0
-        return {"sem_logits": logits, "ctr_hmp": coarse, "offsets": torch.cat([coarse, coarse], 1)}
+        return {"sem_logits": logits, "ctr_hmp": heat, "offsets": torch.cat([coarse, coarse], 1)}
 
 
 class BoundaryNetwork(nn.Module):

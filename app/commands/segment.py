@@ -41,6 +41,9 @@ def add(subparsers: Subparsers) -> None:
         help="Name or id of the class to look for, of a model with several; its first thing "
         "without it.",
     )
+    parser.add_argument(
+        "--preset", help="empanada-exact: as empanada-napari 1.2.4 computes it, for comparison."
+    )
     parser.add_argument("--request-id", help="A repeated id commits nothing and answers again.")
     parser.add_argument("--json", action="store_true", help="Print the operation as JSON.")
     add_settings(parser, ("data_dir", "database_url", "packs", "user", "max_voxels", "log_level"))
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             level=args.level,
             engine=args.engine,
             class_name=args.class_name,
+            preset=args.preset,
         )
         with progress_bar(f"Segmenting {args.volume}") as progress:
             operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)

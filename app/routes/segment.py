@@ -86,6 +86,12 @@ def region(name: str, body: Values) -> ResponseReturnValue:
             "Name or id of the model's class to look for; its first thing without it.",
         ),
         Field(
+            "preset",
+            "text",
+            "empanada-exact: the region as empanada-napari 1.2.4 computes it, for comparison; what "
+            "is found then depends on where the region ends.",
+        ),
+        Field(
             "engine",
             "text",
             "What runs the network: exact (without it: the fastest that gives the network's own "
@@ -115,6 +121,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         is_rehearsal=bool(body["dry_run"]),
         engine=body["engine"] or "exact",
         class_name=body["class"],
+        preset=body["preset"],
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])

@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.inference.parameters import InferenceParameters
 
-__all__ = ["ExactModel", "ExactParameters"]
+__all__ = ["EXACT_DEFAULTS", "ExactModel", "ExactParameters"]
+
+EXACT_DEFAULTS = {"match_ioa_thr": 0.25, "min_area": 0}
+"""Where empanada's defaults are not those of `InferenceParameters`."""
+
+_ABSENT = {
+    "label_erosion": 0,
+    "label_dilation": 0,
+    "fill_holes_in_segmentation": False,
+    "min_area": 0,
+}
+"""What empanada lacks, or has and fails at; see `exact`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,28 @@ class ExactParameters:
     """Whether an object may be kept that only one stack shows."""
     stuff_area: int = 64
     """Pixels of a section that a class without single objects needs."""
+
+    @classmethod
+    def of(cls, parameters: InferenceParameters) -> ExactParameters:
+        """Return what `parameters` mean to empanada; InvalidInputError where they mean nothing."""
+        for name, usual in _ABSENT.items():
+            if getattr(parameters, name) != usual:
+                raise _refusal(f"With the preset empanada-exact, {name}", str(usual), "set")
+        return cls(
+            confidence_thr=parameters.confidence_thr,
+            center_confidence_thr=parameters.center_confidence_thr,
+            min_distance_object_centers=parameters.min_distance_object_centers,
+            fine_boundaries=parameters.fine_boundaries,
+            semantic_only=parameters.semantic_only,
+            median_slices=parameters.median_slices,
+            min_size=parameters.min_size,
+            min_extent=parameters.min_extent,
+            label_divisor=parameters.maximum_objects_per_class,
+            merge_iou_thr=parameters.match_iou_thr,
+            merge_ioa_thr=parameters.match_ioa_thr,
+            pixel_vote_thr=parameters.pixel_vote_thr,
+            allow_one_view=parameters.allow_one_view,
+        )
 
     def __post_init__(self) -> None:
         """Refuse what the original refuses or cannot mean."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, nearest_level
+from segmentation_backend.inference.exact_parameters import EXACT_DEFAULTS, ExactParameters
+from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.models.specs import ENGINES, EXACT_ENGINES, ModelKind
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.planning import EMPANADA_EXACT, check_choice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.models.engines import FastNetwork
 
-__all__ = ["OpenedNetwork", "check_engine", "open_network", "warm_up"]
+__all__ = ["OpenedNetwork", "check_engine", "chosen_parameters", "open_network", "warm_up"]
 
 _WORTH_IT = 2**24
 """Voxels of a level from which it pays to make an engine for its tiles, which takes seconds: a
@@ -85,6 +89,28 @@ def check_engine(engine: str, spec: ModelSpec) -> None:
             f"runs, not {engine}; leave engine out.",
             ErrorKind.INVALID_PARAMETER,
         )
+
+
+def chosen_parameters(
+    given: Mapping[str, Any], preset: str | None, spec: ModelSpec, others_given: bool
+) -> InferenceParameters:
+    """Return the parameters of a run, those that are not given as the preset has them.
+
+    InvalidInputError for a preset that there is not, or that cannot be followed: with a 3D network,
+    or where engine or contrast (`others_given`) are not its own.
+    """
+    if preset is None:
+        return InferenceParameters.from_json(given)
+    check_choice("preset", preset, (EMPANADA_EXACT,))
+    if spec.kind is not ModelKind.PANOPTIC or others_given:
+        raise InvalidInputError(
+            f"The preset {preset} is for 2D networks, with neither grey_range nor engine: it has "
+            "its own contrast and runs the network as it is. Leave them out.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    chosen = InferenceParameters.from_json({**EXACT_DEFAULTS, **given})
+    ExactParameters.of(chosen)
+    return chosen
 
 
 def open_network(name: str, engine: str, level: Roi, models_dir: Path) -> OpenedNetwork:

@@ -13,6 +13,7 @@ from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.workspace.catalog import VolumeInfo
 
 __all__ = [
+    "EMPANADA_EXACT",
     "MODES",
     "PLANES",
     "VOXEL_SIZES_NM",
@@ -28,6 +29,8 @@ __all__ = [
 MODES = ("slice", "stack", "orthoplane")
 PLANES = {"xy": 0, "xz": 1, "yz": 2}
 """The axis (of z, y, x) that a plane is perpendicular to."""
+
+EMPANADA_EXACT = "empanada-exact"
 
 VOXEL_SIZES_NM = (0.1, 10_000)
 """The least and the greatest voxel size that may be asked for."""
@@ -69,6 +72,8 @@ class SegmentationPlan:
     """What runs the network, one of `models.specs.ENGINES`."""
     class_id: int | None = None
     """Which of the model's classes is looked for; its first thing where not given."""
+    preset: str | None = None
+    """`empanada-exact`: the region as empanada computes it, not as the blocks that it meets."""
 
     @property
     def voxels(self) -> int:
@@ -94,6 +99,7 @@ class SegmentationPlan:
             "is_rehearsal": self.is_rehearsal,
             "engine": self.engine,
             "class_id": self.class_id,
+            "preset": self.preset,
         }
 
     @classmethod
@@ -117,6 +123,7 @@ class SegmentationPlan:
             is_rehearsal=value.get("is_rehearsal", False),
             engine=value.get("engine", "exact"),
             class_id=value.get("class_id"),
+            preset=value.get("preset"),
         )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.inference.results import BlockResult
     from segmentation_backend.inference.runner import Mode, Plane
+    from segmentation_backend.models.engines import FastNetwork
     from segmentation_backend.workspace.segmenting import Segmenting
 
 __all__ = ["commit_plan", "rehearse_plan"]
@@ -135,6 +136,8 @@ def _segment(
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
     spec = find_model(plan.model, workspace.models_dir)
     progress(0.0, f"Loading {spec.name}")
+    if plan.preset is not None:
+        return _segment_exact(plan, workspace, progress)
     contrast, read = _greys(plan.grey_range, info.contrast, image, plan.level, spec)
     level = info.levels[plan.level]
     bounds = Roi((0, 0, 0), level.shape)
@@ -174,6 +177,31 @@ def _segment(
     return _numbered(fine, around, plan.roi, provenance)
 
 
+def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
+    """Return what empanada finds in the planned region; nothing beside it is looked at."""
+    from segmentation_backend.inference.exact_region import segment_exact
+    from segmentation_backend.inference.grid import BlockGrid
+
+    info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
+    bounds = Roi((0, 0, 0), info.levels[plan.level].shape)
+    opened = open_network(plan.model, "eager", bounds, workspace.models_dir)
+    labels = segment_exact(
+        image.read(plan.level_roi, plan.level),
+        # As it is, and in float32 on a GPU too.
+        cast("FastNetwork", opened.network).network,
+        opened.spec,
+        plan.plane,
+        plan.mode,
+        plan.parameters,
+        lambda share, sentence: progress(COMMIT_AT * share, sentence),
+        plan.class_id,
+    )
+    fine = to_level_zero(labels, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size)
+    grid = BlockGrid.plan(bounds, plan.mode, plan.plane)
+    provenance = _provenance(plan, info, None, opened, grid)
+    return _numbered(fine, plan.roi, plan.roi, provenance)
+
+
 def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | None:
     """Return the box that is fetched as one; None where there is no need to keep what was read.
 
@@ -204,7 +232,7 @@ def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any])
 def _provenance(
     plan: SegmentationPlan,
     info: VolumeInfo,
-    contrast: Contrast,
+    contrast: Contrast | None,
     opened: OpenedNetwork,
     grid: BlockGrid,
 ) -> dict[str, Any]:
@@ -213,7 +241,7 @@ def _provenance(
         "class_name": opened.spec.class_names.get(opened.spec.class_of(plan.class_id)),
         "image": info.source,
         **opened.provenance(grid, plan.parameters.fine_boundaries),
-        "contrast": {"mean": contrast.mean, "std": contrast.std},
+        "contrast": None if contrast is None else {"mean": contrast.mean, "std": contrast.std},
         "software": f"mitoglance {version('mitoglance')}",
     }
 

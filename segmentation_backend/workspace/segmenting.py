@@ -11,7 +11,6 @@ import numpy as np
 
 from segmentation_backend.edits.importing import EXISTING
 from segmentation_backend.geometry import Roi
-from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.labels import MAIN, LabelRepository, Operation
 from segmentation_backend.models.registry import (
     ModelSpec,
@@ -24,7 +23,7 @@ from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
 from segmentation_backend.workspace.found import FoundSoFar, found_in
-from segmentation_backend.workspace.networks import check_engine
+from segmentation_backend.workspace.networks import check_engine, chosen_parameters
 from segmentation_backend.workspace.planning import (
     GreyRange,
     SegmentationPlan,
@@ -91,6 +90,7 @@ class Segmenting(ABC):
         is_rehearsal: bool = False,
         engine: str = "exact",
         class_name: str | int | None = None,
+        preset: str | None = None,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -99,7 +99,8 @@ class Segmenting(ABC):
         `engine` is what runs the network, `models info MODEL --engines` lists them: `exact` is the
         fastest one that gives the network's own maps; int8 and quantized lose some, for speed.
         `class_name`, a name or an id, is what is looked for with a model of several classes; its
-        first thing without it.
+        first thing without it. The preset `empanada-exact` computes the region as
+        empanada-napari 1.2.4 does, for comparison: what is found depends on the region's edges.
         """
         info = self.volume(volume)
         # As it was called before.
@@ -111,7 +112,8 @@ class Segmenting(ABC):
         )
         check_engine(engine, spec)
         spec.check_mode(mode)
-        chosen = InferenceParameters.from_json(parameters or {})
+        others = grey_range is not None or engine != "exact"
+        chosen = chosen_parameters(parameters or {}, preset, spec, others)
         wanted = spec.voxel_size_nm if voxel_size_nm is None else check_voxel_size(voxel_size_nm)
         clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, wanted)
         if enforce_budget:
@@ -132,6 +134,7 @@ class Segmenting(ABC):
             is_rehearsal=is_rehearsal,
             engine=engine,
             class_id=spec.class_of(class_name),
+            preset=preset,
         )
 
     def segment(

@@ -10,6 +10,8 @@
 export const CONTRAST = "contrast";
 export const EXISTING = "existing";
 export const VOXEL_SIZE = "voxel_size_nm";
+export const ENGINE = "engine";
+export const PRESET = "preset";
 
 /** Labels and units of what the server describes, in the groups and the order of the form. */
 const WORDS = /** @type {const} */ ([
@@ -71,6 +73,28 @@ const existing = {
   options: [["fill-empty", "Fill empty"], ["replace-unedited", "Replace unedited"], ["replace-all", "Replace all"]],
 };
 
+/** @type {Setting} */
+const engine = {
+  ...NO_RANGE,
+  name: ENGINE,
+  label: "Engine",
+  help: "What runs the network: the fastest way that gives its own maps, or 8-bit numbers, which on a CPU take less time and lose a little. What was lost is in the history.",
+  kind: "choice",
+  default: "exact",
+  options: [["exact", "Exact"], ["int8", "8-bit, faster"]],
+};
+
+/** @type {Setting} */
+const preset = {
+  ...NO_RANGE,
+  name: PRESET,
+  label: "Arithmetic",
+  help: "empanada 1.2.4 gives what empanada-napari gives when it is shown just this region: slower, and what is found depends on where the region ends. For comparison; contrast and engine are then its own.",
+  kind: "choice",
+  default: "own",
+  options: [["own", "Mitoglance"], ["empanada-exact", "empanada 1.2.4"]],
+};
+
 /** @param {Session} session @returns {[title: string, settings: Setting[]][]} the form, group by group */
 export function settingGroups(session) {
   const left = new Map(session.parameters.map((parameter) => [parameter.name, parameter]));
@@ -86,7 +110,7 @@ export function settingGroups(session) {
   // Nothing that the server knows is hidden because this page has no word for it.
   const others = [...left.keys()].flatMap((name) => described(name, []));
   if (others.length > 0) found.push(["Others", others]);
-  return [["Image", [voxelSize(session), contrast]], ...found, ["Writing", [existing]]];
+  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [engine, preset]], ["Writing", [existing]]];
 }
 
 /** @param {Setting} setting @param {SettingValue} value @returns {string | null} what is wrong */
@@ -148,11 +172,13 @@ export function restored(settings, text) {
  */
 export function optionsOf(settings, values, shown) {
   const changed = differing(settings, values);
-  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, ...parameters } = changed;
+  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, ...parameters } = changed;
   return {
     parameters,
     existing: values[EXISTING] ?? null,
     ...(typeof nm === "number" ? { voxel_size_nm: nm } : {}),
+    ...(typeof ran === "string" ? { engine: ran } : {}),
+    ...(typeof how === "string" ? { preset: how } : {}),
     ...(greys === "shown" && shown !== null ? { grey_range: shown } : {}),
   };
 }

@@ -120,6 +120,8 @@ export interface SegmentOptions {
   existing: SettingValue;
   voxel_size_nm?: number;
   grey_range?: GreyRange;
+  engine?: string;
+  preset?: string;
 }
 
 export interface SegmentRequest extends SegmentOptions {

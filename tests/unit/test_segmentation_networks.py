@@ -13,9 +13,16 @@ from scripted_networks import Bright, save_affinity, save_panoptic
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
+from segmentation_backend.inference.exact import (
+    ExactModel,
+    ExactParameters,
+    segment_orthoplane_exact,
+    segment_slice_exact,
+    segment_stack_exact,
+)
 from segmentation_backend.labels import Operation
 from segmentation_backend.models import engines
-from segmentation_backend.workspace import EditContext, Workspace, networks
+from segmentation_backend.workspace import EditContext, GreyRange, Workspace, networks
 
 SHAPE = (6, 64, 64)
 WHOLE = Roi((0, 0, 0), SHAPE)
@@ -47,6 +54,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     two = "class_names: {1: bright, 5: dark}\nlabels: [1, 5]\nthing_list: [1]\npadding_factor: 16\n"
     save(opened.models_dir, "two", Bright(2), two)
     save_panoptic(opened.models_dir / "tiny.pth", width=16)
+    for channels in (1, 3):
+        name = f"edges{channels}"
+        yaml = f"model: {name}.pth\npadding_factor: 16\nmitoglance: {{kind: affinity3d}}\n"
+        save_affinity(opened.models_dir / f"{name}.pth", channels)
+        (opened.models_dir / f"{name}.yaml").write_text(yaml)
     yield opened
     opened.close()
 
@@ -160,9 +172,6 @@ def test_a_network_with_other_classes_than_described_changes_nothing(workspace: 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_3d_network_runs_in_the_same_jobs(channels: int, workspace: Workspace) -> None:
     name = f"edges{channels}"
-    yaml = f"model: {name}.pth\npadding_factor: 16\nmitoglance: {{kind: affinity3d}}\n"
-    save_affinity(workspace.models_dir / f"{name}.pth", channels)
-    (workspace.models_dir / f"{name}.yaml").write_text(yaml)
     small = {"parameters": {"min_size": 100, "min_extent": 2}, "mode": "stack", "model": name}
     done = run(workspace, WHOLE, **small)
     assert len(done.added_roots) == 2
@@ -173,6 +182,59 @@ def test_a_3d_network_runs_in_the_same_jobs(channels: int, workspace: Workspace)
     for wrong in ({"mode": "orthoplane"}, {"engine": "int8"}):
         with pytest.raises(InvalidInputError):
             workspace.plan_segmentation("cell", WHOLE, **{**small, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["slice", "stack", "orthoplane"])
+def test_the_preset_gives_what_empanada_gives_for_the_region(
+    mode: str, workspace: Workspace
+) -> None:
+    roi = Roi((1, 4, 4), (1 if mode == "slice" else 5, 50, 47))
+    small = {"min_size": 50, "min_extent": 2}
+    done = run(workspace, roi, mode=mode, model="two", preset="empanada-exact", parameters=small)
+    parameters = done.provenance["parameters"]
+    assert (parameters["match_ioa_thr"], parameters["min_area"]) == (0.25, 0)
+    assert (done.provenance["preset"], done.provenance["contrast"]) == ("empanada-exact", None)
+
+    def network(section: np.ndarray, steps: int, fine: bool) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            maps = Bright(2).eval()(torch.from_numpy(section)[None, None], steps, fine)
+        return {name: value.numpy() for name, value in maps.items()}
+
+    em = image()[roi.slices()]
+    model = ExactModel(labels=(1, 2), thing_list=(1,))
+    exact = ExactParameters(**small)
+    if mode == "slice":
+        expected = segment_slice_exact(em[0], network, model, exact)[None]
+        expected = np.where(expected // exact.label_divisor == 1, expected, 0)
+    elif mode == "stack":
+        expected = segment_stack_exact(em, network, model, exact)[1]
+    else:
+        expected = segment_orthoplane_exact(em, network, model, exact)[1]
+    found = workspace.cutout("cell", roi)
+    count = len(np.unique(expected))
+    assert count >= 3
+    pairs = np.unique(np.stack([expected.astype(np.uint64), found]).reshape(2, -1), axis=1)
+    assert pairs.shape[1] == len(np.unique(pairs[1])) == count
+    workspace.undo("cell", ANA)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "exact"},
+        {"engine": "int8"},
+        {"grey_range": GreyRange(10, 200)},
+        {"model": "edges3"},
+        {"parameters": {"label_erosion": 1}},
+        {"parameters": {"maximum_objects_per_class": 1}},
+    ],
+)
+def test_what_empanada_does_not_do_is_refused_with_its_preset(
+    options: dict[str, object], workspace: Workspace
+) -> None:
+    options = {"model": "bright", "preset": "empanada-exact", **options}
+    with pytest.raises(InvalidInputError):
+        workspace.plan_segmentation("cell", SECTION, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
