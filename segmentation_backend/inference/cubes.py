@@ -16,14 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
+from segmentation_backend.errors import ErrorKind, ResourceError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.inference.affinities import AffinityParameters, segment_affinities
 from segmentation_backend.inference.confidence import mean_probability
 from segmentation_backend.inference.filters import Faces, drop_small_objects
 from segmentation_backend.inference.grid import Axis, Block, BlockGrid, Tiling
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.inference.planes import GreyScale, is_out_of_memory, normalise
+from segmentation_backend.inference.planes import (
+    GreyScale,
+    is_out_of_memory,
+    normalise,
+    reason_of,
+    unusable,
+)
 from segmentation_backend.inference.results import BlockMaps, BlockResult
 from segmentation_backend.inference.shaping import shape_and_number
 
@@ -143,10 +149,6 @@ def _call(network: nn.Module, cube: NDArray[np.float32]) -> NDArray[np.float32]:
                 "network; wait until others have left it, or choose a smaller model.",
                 ErrorKind.OUT_OF_MEMORY,
             ) from error
-        raise FormatError(
-            f"The network cannot be fed cubes of {side}³ voxels ({str(error).splitlines()[-1]}); "
-            "set the padding factor that its description needs, or export it for any size.",
-            ErrorKind.MODEL_OUTPUT_INVALID,
-        ) from error
+        raise unusable(f"it fails on cubes of {side}³ voxels ({reason_of(error)})") from error
     values: NDArray[np.float32] = found.numpy()
     return values

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
+from segmentation_backend.errors import ErrorKind, ResourceError
 from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.exact import (
     ExactModel,
@@ -26,7 +26,7 @@ from segmentation_backend.inference.exact import (
 )
 from segmentation_backend.inference.exact_objects import AXES, Plane
 from segmentation_backend.inference.parameters import InferenceParameters
-from segmentation_backend.inference.planes import is_out_of_memory
+from segmentation_backend.inference.planes import is_out_of_memory, reason_of, unusable
 from segmentation_backend.models.specs import ModelSpec
 
 __all__ = ["segment_exact"]
@@ -97,7 +97,7 @@ class _Network:
                 output = self._network(x, render_steps, interpolate_ins)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
-                raise
+                raise unusable(f"it fails ({reason_of(error)})") from error
             raise ResourceError(
                 f"A section of {section.shape[0]} × {section.shape[1]} pixels does not fit into "
                 "memory as a whole, as empanada-exact needs it; choose a smaller region, or a "
@@ -120,9 +120,5 @@ class _Network:
                 reason = f"its {name} hold values that are not numbers"
             else:
                 continue
-            raise FormatError(
-                f"The network's answer cannot be used: {reason}; choose another model, or export "
-                "this one again.",
-                ErrorKind.MODEL_OUTPUT_INVALID,
-            )
+            raise unusable(reason)
         return {name: found[name] for name in _MAPS}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.inference.exact_kernels import nearest_centres
 from segmentation_backend.inference.exact_parameters import ExactModel, ExactParameters
 from segmentation_backend.inference.exact_resize import shrink
@@ -121,15 +121,15 @@ def run_section(
 def _map(
     output: Mapping[str, NDArray[Any]], name: str, channels: int | None, sides: tuple[int, int]
 ) -> Floats:
-    """Return a map (channels, *sides) of the output; InvalidInputError where it is another."""
+    """Return a map (channels, *sides) of the output; FormatError where it is another."""
     found = np.asarray(output[name]) if name in output else np.zeros(0)
     shape: tuple[int, ...] = found.shape
     count = channels or (shape[-3] if len(shape) > 2 else 1)
     if found.size != count * sides[0] * sides[1] or shape[-2:] != sides:
-        raise InvalidInputError(
+        raise FormatError(
             f"The network gave {name} of shape {found.shape}; with this section it must be "
             f"({count}, {sides[0]}, {sides[1]}). Check padding factor and downsampling.",
-            ErrorKind.INVALID_PARAMETER,
+            ErrorKind.MODEL_OUTPUT_INVALID,
         )
     return found.reshape(count, *sides).astype(np.float32, copy=False)
 

@@ -33,7 +33,9 @@ __all__ = [
     "normalise",
     "predict_maps",
     "predict_tiles",
+    "reason_of",
     "segment_slice",
+    "unusable",
 ]
 
 _log = logging.getLogger(__name__)
@@ -215,7 +217,7 @@ def _forward(group: list[NDArray[np.float32]], size: int, how: _Call) -> tuple[l
             answers = [_call(group[at : at + size], size, how) for at in range(0, len(group), size)]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
-                raise
+                raise unusable(f"it fails ({reason_of(error)})") from error
             if size == 1:
                 raise _too_large(group[0].shape, how.device) from error
             size //= 2
@@ -229,6 +231,11 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that a GPU's or the machine's memory is full."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or any(words in str(error) for words in _NO_ROOM)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the last line of an error's text, where TorchScript says what is wrong."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def _too_large(shape: tuple[int, ...], device: torch.device) -> ResourceError:
@@ -293,7 +300,7 @@ def _collect(answers: Iterable[_Answer]) -> Iterator[Maps]:
         arrays = {name: value.numpy() for name, value in answer.maps.items()}
         for name, values in arrays.items():
             if not np.isfinite(values).all():
-                raise _unusable(f"its {name} hold values that are not numbers")
+                raise unusable(f"its {name} hold values that are not numbers")
         yield from map(Maps, arrays["probability"], arrays["centres"], arrays["offsets"])
 
 
@@ -305,20 +312,19 @@ def _check(output: object, size: int, height: int, width: int, how: _Call) -> No
     for name, shape in expected.items():
         value = found.get(name)
         if not isinstance(value, Tensor):
-            raise _unusable(f"it does not answer with {name}")
+            raise unusable(f"it does not answer with {name}")
         if value.ndim != 4 or (value.shape[0], *value.shape[2:]) != (size, *shape):
-            raise _unusable(
-                f"its {name} have shape {tuple(value.shape)}, not ({size}, _, *{shape})"
-            )
+            raise unusable(f"its {name} have shape {tuple(value.shape)}, not ({size}, _, *{shape})")
     given = found["sem_logits"].shape[1]
     if how.channels is not None and given != how.channels:
-        raise _unusable(
+        raise unusable(
             f"its sem_logits have {given} channels, not the {how.channels} of the classes that its "
             "description names"
         )
 
 
-def _unusable(reason: str) -> FormatError:
+def unusable(reason: str) -> FormatError:
+    """Return the error for a network that cannot be used, for a reason."""
     return FormatError(
         f"The network's answer cannot be used: {reason}; choose another model, or export this one "
         "again.",

@@ -73,6 +73,7 @@ def test_parameters_are_sent_and_stand_in_the_history(
     opened.get_by_label("Fine boundaries").check()
     opened.get_by_label("Voxel size").fill("20")
     opened.get_by_label("Existing labels").select_option("fill-empty")
+    opened.get_by_label("Arithmetic").select_option("empanada-exact")
     wait_until(opened, lambda: "20 nm" in tile(opened, "Slice").inner_text(), 10, "the other level")
     tile(opened, "Slice").click()
     assert ended(opened).startswith("Done")
@@ -80,9 +81,9 @@ def test_parameters_are_sent_and_stand_in_the_history(
     assert body["parameters"] == {"confidence_thr": 0.7, "fine_boundaries": True}
     assert (body["voxel_size_nm"], body["existing"], body["mode"]) == (20, "fill-empty", "slice")
     assert body["centre"] == list(CENTRE)
-    assert "grey_range" not in body
-    assert "dry_run" not in body
+    assert not {"grey_range", "dry_run", "engine"} & set(body)
     provenance = newest(labelled)["provenance"]
+    assert body["preset"] == provenance["preset"] == "empanada-exact"
     assert provenance["parameters"]["confidence_thr"] == 0.7
     assert provenance["parameters"]["fine_boundaries"] is True
     assert (provenance["level"], provenance["existing"]) == (1, "fill-empty")

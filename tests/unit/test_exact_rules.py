@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.optimize import linear_sum_assignment
 
-from segmentation_backend.errors import InvalidInputError
+from segmentation_backend.errors import FormatError, InvalidInputError
 from segmentation_backend.inference.exact import (
     ExactModel,
     ExactParameters,
@@ -378,7 +378,7 @@ def test_maps_of_the_wrong_shape_are_refused_by_name(name):
 
     image = np.zeros((16, 16), np.uint8)
     for wrong in (network, silent):
-        with pytest.raises(InvalidInputError, match=name):
+        with pytest.raises(FormatError, match=name):
             segment_slice_exact(image, wrong)
 
 

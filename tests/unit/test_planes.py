@@ -218,8 +218,9 @@ def test_a_machines_own_memory_may_be_short_too(error):
 
 def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory():
     broken = Narrow(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="mat1"):
+    with pytest.raises(FormatError, match=r"it fails .*mat1") as caught:
         list(predict_tiles([np.zeros((32, 32), np.float32)], broken, InferenceParameters(), 4))
+    assert caught.value.kind == ErrorKind.MODEL_OUTPUT_INVALID
 
 
 def test_a_tile_that_does_not_fit_is_an_error_with_a_way_out():
