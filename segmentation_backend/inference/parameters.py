@@ -57,7 +57,7 @@ _HELP = {
     "match_ioa_thr": "Share of a profile inside another object from which it may join that object.",
     "pixel_vote_thr": "How many of the three planes must see a voxel.",
     "allow_one_view": "Keep objects that only one of the three planes sees.",
-    "maximum_objects_per_class": "The largest so many objects are kept.",
+    "maximum_objects_per_class": "In each section the largest so many objects are kept.",
     "label_erosion": "Voxels by which objects shrink at the end.",
     "label_dilation": "Voxels by which objects then grow, where nothing else is.",
     "fill_holes_in_segmentation": "Fill holes of objects, section by section.",
@@ -97,7 +97,7 @@ class InferenceParameters:
     allow_one_view: bool = False
     """Orthoplane mode: whether an object may be one that only one stack sees."""
     maximum_objects_per_class: int = 10000
-    """Objects of a class in a section, or in a volume, of which the largest are kept."""
+    """Objects of a class in a section, of which the largest are kept."""
     label_erosion: int = 0
     """Voxels by which objects shrink at the end, 0 to 50."""
     label_dilation: int = 0

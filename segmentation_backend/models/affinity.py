@@ -95,7 +95,7 @@ class _OnnxGraph(nn.Module):
             )
         import onnxruntime
 
-        errors = _onnx_errors()
+        self._errors = errors = _onnx_errors()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
@@ -114,7 +114,12 @@ class _OnnxGraph(nn.Module):
     def forward(self, block: Tensor) -> Tensor:
         """Return the graph's first output."""
         array = np.ascontiguousarray(block.cpu().numpy(), dtype=np.float32)
-        return torch.from_numpy(np.asarray(self._session.run(None, {self._input: array})[0]))
+        try:
+            found = self._session.run(None, {self._input: array})[0]
+        except self._errors as error:
+            # As PyTorch fails, so that callers need not know what runs.
+            raise RuntimeError(str(error)) from error
+        return torch.from_numpy(np.asarray(found))
 
 
 def _onnx_errors() -> tuple[type[Exception], ...]:

@@ -134,7 +134,8 @@ def open_network(name: str, engine: str, level: Roi, models_dir: Path) -> Opened
     return OpenedNetwork(network, spec, _digest(spec, models_dir), engine, device)
 
 
-@lru_cache(maxsize=2)
+# One may be there twice, as it is and made faster, and making it faster takes seconds.
+@lru_cache(maxsize=3)
 def _opened(name: str, engine: str, device: str, models_dir: Path, _changed: int) -> nn.Module:
     from segmentation_backend.models.opening import open_affinity, open_panoptic
 

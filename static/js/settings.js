@@ -12,6 +12,7 @@ export const EXISTING = "existing";
 export const VOXEL_SIZE = "voxel_size_nm";
 export const ENGINE = "engine";
 export const PRESET = "preset";
+export const CLASS = "class";
 
 /** Labels and units of what the server describes, in the groups and the order of the form. */
 const WORDS = /** @type {const} */ ([
@@ -95,6 +96,21 @@ const preset = {
   options: [["own", "Mitoglance"], ["empanada-exact", "empanada 1.2.4"]],
 };
 
+/** @param {Session} session @returns {Setting[]} what to look for, where a model knows several things */
+function classChoice({ models }) {
+  const names = [...new Set(models.flatMap(({ classes }) => (classes.length > 1 ? classes : [])))];
+  if (names.length === 0) return [];
+  return [{
+    ...NO_RANGE,
+    name: CLASS,
+    label: "Look for",
+    help: "Which of the things that the model knows is looked for. A model that does not know it says so.",
+    kind: "choice",
+    default: "",
+    options: [["", "Model's usual"], ...names.map((name) => /** @type {[string, string]} */ ([name, name]))],
+  }];
+}
+
 /** @param {Session} session @returns {[title: string, settings: Setting[]][]} the form, group by group */
 export function settingGroups(session) {
   const left = new Map(session.parameters.map((parameter) => [parameter.name, parameter]));
@@ -110,7 +126,7 @@ export function settingGroups(session) {
   // Nothing that the server knows is hidden because this page has no word for it.
   const others = [...left.keys()].flatMap((name) => described(name, []));
   if (others.length > 0) found.push(["Others", others]);
-  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [engine, preset]], ["Writing", [existing]]];
+  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [...classChoice(session), engine, preset]], ["Writing", [existing]]];
 }
 
 /** @param {Setting} setting @param {SettingValue} value @returns {string | null} what is wrong */
@@ -172,12 +188,13 @@ export function restored(settings, text) {
  */
 export function optionsOf(settings, values, shown) {
   const changed = differing(settings, values);
-  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, ...parameters } = changed;
+  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, [CLASS]: kind, ...parameters } = changed;
   return {
     parameters,
     existing: values[EXISTING] ?? null,
     ...(typeof nm === "number" ? { voxel_size_nm: nm } : {}),
     ...(typeof ran === "string" ? { engine: ran } : {}),
+    ...(typeof kind === "string" ? { class: kind } : {}),
     ...(typeof how === "string" ? { preset: how } : {}),
     ...(greys === "shown" && shown !== null ? { grey_range: shown } : {}),
   };

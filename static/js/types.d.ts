@@ -25,6 +25,8 @@ export interface ModelInfo {
   name: string;
   description: string;
   voxel_size_nm: number | null;
+  /** What it finds. */
+  classes: string[];
   is_default: boolean;
 }
 
@@ -122,6 +124,7 @@ export interface SegmentOptions {
   grey_range?: GreyRange;
   engine?: string;
   preset?: string;
+  class?: string;
 }
 
 export interface SegmentRequest extends SegmentOptions {

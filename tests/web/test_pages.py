@@ -83,6 +83,7 @@ def test_a_page_knows_all_it_needs(client: FlaskClient) -> None:
     assert (known["volume"], known["version"], known["pinned_version"]) == ("cell", 1, None)
     assert (known["read_only"], known["share_id"], known["user"]) == (False, None, "anonymous")
     assert known["models"][0]["is_default"]
+    assert known["models"][0]["classes"] == ["mitochondrion"]
     assert known["parameters"][0]["name"] == "confidence_thr"
     assert known["limits"]["voxel_size_nm"] == [0.1, 10000]
     assert {"merge", "segment-slice", "help"} <= {b["action"] for b in known["keymap"]}

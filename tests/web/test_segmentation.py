@@ -34,6 +34,19 @@ def test_a_job_goes_from_the_queue_to_an_operation(api: Api, dispatcher: Dispatc
     expect_error(finished, 409, "job-finished")
 
 
+def test_a_named_class_engine_and_preset_stand_in_the_provenance(
+    api: Api, dispatcher: Dispatcher
+) -> None:
+    named = {"class": "mitochondrion", "engine": "eager"}
+    for more in (named, {"class": "1", "preset": "empanada-exact"}):
+        api.post(f"{V}/segment", {"roi": SLICE, **more}, 202)
+        dispatcher.step()
+        provenance = api.get(f"{V}/operations?since=1")["operations"][-1]["provenance"]
+        assert (provenance["class_id"], provenance["class_name"]) == (1, "mitochondrion")
+        assert provenance["engine_used"] == "eager"
+        assert provenance["preset"] == more.get("preset")
+
+
 def test_a_second_attempt_after_the_commit_commits_nothing(
     api: Api, dispatcher: Dispatcher, parts: Services
 ) -> None:
@@ -224,6 +237,11 @@ def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Serv
         ({"roi": SLICE, "model": "nothing"}, 404, "model-not-found"),
         ({"roi": SLICE, "model": "/etc/passwd"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "existing": "burn"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "engine": "warp"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "engine": "quantized"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "class": "nucleus"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "preset": "exact"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "preset": "empanada-exact", "engine": "int8"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "voxel_size_nm": 0}, 400, "invalid-parameter"),
         ({"roi": SLICE, "voxel_size_nm": "8"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "grey_range": {"low": 5}}, 400, "invalid-parameter"),
