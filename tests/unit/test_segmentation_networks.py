@@ -63,11 +63,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened.close()
 
 
+ON_A_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason="networks run on the GPU here")
+
+
 def run(workspace: Workspace, roi: Roi = SECTION, **options: object) -> Operation:
     options = {"mode": "slice", "model": "bright", "existing": "replace-all", **options}
     return workspace.segment(workspace.plan_segmentation("cell", roi, **options), ANA)  # type: ignore[arg-type]
 
 
+@ON_A_CPU
 def test_a_small_level_is_run_as_it_is_and_a_large_one_by_the_fastest_exact_engine(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +91,7 @@ def test_a_small_level_is_run_as_it_is_and_a_large_one_by_the_fastest_exact_engi
     assert again.provenance["engine_used"] == "exact", "its block was known, so nothing ran"
 
 
+@ON_A_CPU
 def test_int8_is_recorded_with_what_it_loses_and_shares_no_blocks(workspace: Workspace) -> None:
     done = run(workspace, model="tiny", engine="int8").provenance
     assert (done["engine"], done["engine_used"]) == ("int8", "int8")
