@@ -5,7 +5,13 @@ from segmentation_backend.edits.brush import Unit, brush_mask
 from segmentation_backend.edits.cleave import cleave
 from segmentation_backend.edits.delete import delete
 from segmentation_backend.edits.filter import filter_small
-from segmentation_backend.edits.importing import AUTOMATIC_KINDS, Existing, import_labels
+from segmentation_backend.edits.importing import (
+    AUTOMATIC_KINDS,
+    Existing,
+    Part,
+    import_labels,
+    import_parts,
+)
 from segmentation_backend.edits.merge import merge
 from segmentation_backend.edits.merge_conflicts import Choice, ConflictSide, MergeConflict
 from segmentation_backend.edits.morph import Morphology, morph
@@ -25,6 +31,7 @@ __all__ = [
     "MergePlan",
     "Morphology",
     "Over",
+    "Part",
     "SplitPreview",
     "Unit",
     "brush_mask",
@@ -32,6 +39,7 @@ __all__ = [
     "delete",
     "filter_small",
     "import_labels",
+    "import_parts",
     "merge",
     "morph",
     "operation_to_redo",

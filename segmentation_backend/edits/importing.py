@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +14,21 @@ from segmentation_backend.edits.voxels import write_voxels
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView
-from segmentation_backend.labels.chunks import EMPTY_CHUNK, chunk_roi, keys_over
+from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.delta import edge_between
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.kernels import distinct_ids, translate
 from segmentation_backend.labels.staging import Write
 
-__all__ = ["AUTOMATIC_KINDS", "EXISTING", "Existing", "Join", "import_labels"]
+__all__ = [
+    "AUTOMATIC_KINDS",
+    "EXISTING",
+    "Existing",
+    "Join",
+    "Part",
+    "import_labels",
+    "import_parts",
+]
 
 Ids = npt.NDArray[np.uint64]
 
@@ -34,6 +43,16 @@ AUTOMATIC_KINDS = frozenset({"segment", "import", "undo", "redo", "revert"})
 """Kinds of operation that add no decision of a person about which voxels belong together."""
 
 _NO_IDS: Ids = np.zeros(0, dtype=np.uint64)
+
+
+class Part(NamedTuple):
+    """The result for one box of a segmentation."""
+
+    roi: Roi
+    labels: npt.NDArray[np.integer]
+    """(z, y, x) of the box's shape, 0 = background."""
+    within: npt.NDArray[np.bool_] | None = None
+    """(z, y, x), sides of 1 or the box's: where voxels may change; everywhere without it."""
 
 
 def import_labels(
@@ -54,13 +73,27 @@ def import_labels(
     no object. `joins` makes labels one object with supervoxels that are there, except where either
     has no voxel afterwards or a person had a hand in the supervoxel.
     """
-    _check(view, roi, labels, first_id, existing)
-    return _Import(view, roi, labels, first_id).delta(existing, joins)
+    return import_parts(view, [Part(roi, labels)], first_id, existing, joins)
 
 
-def _check(
-    view: LabelView, roi: Roi, labels: npt.NDArray[np.integer], first_id: int, existing: str
-) -> None:
+def import_parts(
+    view: LabelView,
+    parts: Sequence[Part],
+    first_id: int,
+    existing: Existing = "replace-unedited",
+    joins: Collection[Join] = (),
+) -> Delta:
+    """Return the one change that writes several boxes, which do not overlap; see `import_labels`.
+
+    A label means the same object in all of them. What lies outside of `Part.within` stays.
+    """
+    for part in parts:
+        _check(view, part, first_id, existing)
+    return _Import(view, parts, first_id).delta(existing, joins)
+
+
+def _check(view: LabelView, part: Part, first_id: int, existing: str) -> None:
+    roi, labels, _ = part
     view.storage.check_roi(roi)
     if not np.issubdtype(labels.dtype, np.integer):
         raise FormatError(
@@ -82,35 +115,61 @@ def _check(
         raise InvalidInputError(problem, ErrorKind.INVALID_PARAMETER)
 
 
+class _Piece(NamedTuple):
+    """What a part says of one chunk."""
+
+    box: Roi
+    """In voxels from the chunk's first one."""
+    labels: Ids
+    within: npt.NDArray[np.bool_] | None
+    """Of the labels' shape."""
+
+
 @dataclass(frozen=True)
 class _Import:
     view: LabelView
-    roi: Roi
-    labels: npt.NDArray[np.integer]
+    parts: Sequence[Part]
     first_id: int
+    _by_key: dict[ChunkKey, list[Part]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        found: dict[ChunkKey, list[Part]] = defaultdict(list)
+        for part in self.parts:
+            for key in keys_over(part.roi, 0):
+                found[key].append(part)
+        self._by_key.update(found)
 
     def delta(self, existing: Existing, joins: Collection[Join]) -> Delta:
-        old_labels = np.unique(np.concatenate([_NO_IDS, *map(distinct_ids, self._blocks())]))
+        known = [distinct_ids(piece.labels) for key in self._by_key for piece in self._pieces(key)]
+        old_labels = np.unique(np.concatenate([_NO_IDS, *known]))
         new_ids = np.arange(len(old_labels), dtype=np.uint64) + np.uint64(self.first_id)
-        cleared = self._cleared(existing)
-        delta = write_voxels(self.view, self._writes(old_labels, new_ids, cleared))
+        chunks = self.view.load_chunks(list(self._by_key))
+        cleared = self._cleared(existing, chunks)
+        writes = self._writes(chunks, old_labels, new_ids, cleared)
+        delta = write_voxels(self.view, writes)
         ids = dict(zip(old_labels.tolist(), new_ids.tolist(), strict=True))
         edges = self._edges(delta, [(ids[label], other) for label, other in joins if label in ids])
         return replace(delta, edges_added=delta.edges_added | edges)
 
     def _writes(
-        self, old_labels: Ids, new_ids: Ids, cleared: Ids
+        self, chunks: dict[ChunkKey, Chunk], old_labels: Ids, new_ids: Ids, cleared: Ids
     ) -> Iterator[tuple[ChunkKey, list[Write]]]:
-        chunks = self.view.chunks_over(self.roi)
-        for (key, box), part in zip(self._places(), self._blocks(), strict=True):
-            new = _translated(part, old_labels, new_ids)
+        for key in self._by_key:
             chunk = chunks.get(key, EMPTY_CHUNK)
-            if chunk.block.size:
-                kept = _translated(chunk.cut(box), cleared, np.zeros_like(cleared))
-                new = np.where(kept != 0, kept, new)
-            elif not new.any():
-                continue
-            yield key, [(box.offset, new)]
+            writes: list[Write] = []
+            for piece in self._pieces(key):
+                new = _translated(piece.labels, old_labels, new_ids)
+                if chunk.block.size:
+                    there = chunk.cut(piece.box)
+                    kept = _translated(there, cleared, np.zeros_like(cleared))
+                    new = np.where(kept != 0, kept, new)
+                    if piece.within is not None:
+                        new = np.where(piece.within, new, there)
+                elif not new.any():
+                    continue
+                writes.append((piece.box.offset, new))
+            if writes:
+                yield key, writes
 
     def _edges(self, delta: Delta, joins: Collection[Join]) -> frozenset[tuple[int, int]]:
         """Return the edges of joins between what is there afterwards and no person touched."""
@@ -124,27 +183,30 @@ class _Import:
             if new in changes and other in there and other not in gone
         )
 
-    def _places(self) -> Iterator[tuple[ChunkKey, Roi]]:
-        """Yield each chunk of the region: its key, and the part in the region, from its corner."""
-        for key in keys_over(self.roi, 0):
-            part = chunk_roi(key, self.view.levels[0]).intersect(self.roi)
-            z, y, x = (-position * CHUNK_SIDE for position in key[1:])
-            yield key, part.shift((z, y, x))
+    def _pieces(self, key: ChunkKey) -> Iterator[_Piece]:
+        """Yield the parts of a chunk; labels outside of `within` are none."""
+        z, y, x = (-position * CHUNK_SIDE for position in key[1:])
+        for roi, labels, within in self._by_key[key]:
+            box = chunk_roi(key, self.view.levels[0]).intersect(roi)
+            inside = box.slices(roi.offset)
+            block = np.ascontiguousarray(labels[inside], dtype=np.uint64)
+            where = None
+            if within is not None:
+                where = np.broadcast_to(within, roi.shape)[inside]
+                block = block * where
+            yield _Piece(box.shift((z, y, x)), block, where)
 
-    def _blocks(self) -> Iterator[Ids]:
-        """Yield the labels of each chunk of the region, in the order of `_places`."""
-        for key in keys_over(self.roi, 0):
-            part = chunk_roi(key, self.view.levels[0]).intersect(self.roi)
-            block = self.labels[part.slices(self.roi.offset)]
-            yield np.ascontiguousarray(block, dtype=np.uint64)
-
-    def _cleared(self, existing: Existing) -> Ids:
-        """Return the sorted supervoxels that make way inside the region."""
+    def _cleared(self, existing: Existing, chunks: dict[ChunkKey, Chunk]) -> Ids:
+        """Return the sorted supervoxels that make way where the parts are."""
         if existing == "fill-empty":
             return _NO_IDS
-        chunks = self.view.chunks_over(self.roi)
-        parts = [distinct_ids(chunks[k].cut(box)) for k, box in self._places() if k in chunks]
-        found = np.unique(np.concatenate([_NO_IDS, *parts]))
+        known = [
+            distinct_ids(chunks[key].cut(piece.box))
+            for key in self._by_key
+            if key in chunks
+            for piece in self._pieces(key)
+        ]
+        found = np.unique(np.concatenate([_NO_IDS, *known]))
         if existing == "replace-all":
             return found
         edited = np.array(sorted(self._edited(found.tolist())), dtype=np.uint64)

@@ -37,13 +37,24 @@ Labels = npt.NDArray[np.uint32]
 class FoundSoFar:
     """Writes the blocks of one run as they are finished."""
 
-    def __init__(self, folder: Path, run_id: str, roi: Roi, voxel_size: VoxelSize) -> None:
-        """Show `roi`, level-0 voxels of `voxel_size` (nm), under the name of a run."""
+    def __init__(
+        self,
+        folder: Path,
+        run_id: str,
+        roi: Roi,
+        voxel_size: VoxelSize,
+        within: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Show `roi`, level-0 voxels of `voxel_size` (nm), under the name of a run.
+
+        Of it only what is `within` (z, y, x; sides of 1 or the region's), where that is given.
+        """
         self.blocks = 0
         """How many are there."""
         self._folder = _place(folder, run_id)
         self._roi = roi
         self._voxel_size = voxel_size
+        self._within = None if within is None else np.broadcast_to(within, roi.shape)
 
     def add(self, labels: Labels, box: Roi, voxel_size: VoxelSize) -> None:
         """Take the labels (z, y, x) of a block's core: `box`, in voxels of a level's size (nm)."""
@@ -52,6 +63,8 @@ class FoundSoFar:
         if part.is_empty or not labels.any():
             return
         fine = to_level_zero(labels, box, voxel_size, part, self._voxel_size)
+        if self._within is not None:
+            fine = fine * self._within[part.slices(self._roi.offset)]
         # As many as colours can tell apart; which number it is has no meaning.
         fine = np.where(fine > 0, fine % _PER_BLOCK + (self.blocks % 4095) * _PER_BLOCK, 0)
         place = part.shift([-o for o in self._roi.offset])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, replace
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, ScaleLevel, VoxelSize, nearest_level
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.drawn_regions import Polygon, narrowed, with_span
 
 __all__ = [
     "EMPANADA_EXACT",
@@ -24,6 +25,7 @@ __all__ = [
     "check_grey_range",
     "check_voxel_size",
     "plan_region",
+    "plan_sections",
 ]
 
 MODES = ("slice", "stack", "orthoplane")
@@ -74,11 +76,38 @@ class SegmentationPlan:
     """Which of the model's classes is looked for; its first thing where not given."""
     preset: str | None = None
     """`empanada-exact`: the region as empanada computes it, not as the blocks that it meets."""
+    polygon: Polygon | None = None
+    """On the plane, extruded over the region: what lies outside of it stays as it is."""
+    sections: tuple[int, ...] | None = None
+    """Level-0 sections of the plane, ascending, each segmented for itself; `roi` is around them."""
 
     @property
     def voxels(self) -> int:
         """The number of voxels the network will see."""
-        return self.level_roi.size
+        if self.sections is None:
+            return self.level_roi.size
+        sides = [s for a, s in enumerate(self.level_roi.shape) if a != PLANES[self.plane]]
+        return len(self.sections) * prod(sides)
+
+    def by_section(self, voxel_size: VoxelSize) -> list[SegmentationPlan]:
+        """Return a plan for each of the sections (itself without any), given level 0's voxels."""
+        if self.sections is None:
+            return [self]
+        axis = PLANES[self.plane]
+        factor = self.level_voxel_size[axis] / voxel_size[axis]
+        first, end = self.level_roi.offset[axis], self.level_roi.end[axis]
+        return [
+            replace(
+                self,
+                roi=with_span(self.roi, axis, section, 1),
+                # The voxel of the level around the section's middle.
+                level_roi=with_span(
+                    self.level_roi, axis, min(max(first, int((section + 0.5) / factor)), end - 1), 1
+                ),
+                sections=None,
+            )
+            for section in self.sections
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as stored with the job and in the operation's provenance."""
@@ -100,6 +129,8 @@ class SegmentationPlan:
             "engine": self.engine,
             "class_id": self.class_id,
             "preset": self.preset,
+            "polygon": None if self.polygon is None else [list(p) for p in self.polygon],
+            "sections": None if self.sections is None else list(self.sections),
         }
 
     @classmethod
@@ -124,16 +155,25 @@ class SegmentationPlan:
             engine=value.get("engine", "exact"),
             class_id=value.get("class_id"),
             preset=value.get("preset"),
+            polygon=_polygon(value.get("polygon")),
+            sections=tuple(value["sections"]) if value.get("sections") else None,
         )
 
 
 def plan_region(
-    info: VolumeInfo, roi: Roi, mode: str, plane: str, level: int | None, model_voxel_size: float
+    info: VolumeInfo,
+    roi: Roi,
+    mode: str,
+    plane: str,
+    level: int | None,
+    model_voxel_size: float,
+    sections: Sequence[int] | None = None,
 ) -> tuple[Roi, ScaleLevel, Roi]:
     """Return the region clipped to the volume, the image level to read, and the region there.
 
     Without a `level`, the one whose voxels are nearest the model's is read. A region that lies
-    outside the volume, or a slice that is more than one voxel thick, is refused.
+    outside the volume, or a slice that is more than one voxel thick, is refused, unless it is
+    around single `sections`.
     """
     check_choice("mode", mode, MODES)
     check_choice("plane", plane, tuple(PLANES))
@@ -145,7 +185,7 @@ def plan_region(
             ErrorKind.ROI_OUT_OF_BOUNDS,
         )
     thickness = clipped.shape[PLANES[plane]]
-    if mode == "slice" and thickness != 1:
+    if mode == "slice" and thickness != 1 and sections is None:
         raise InvalidInputError(
             f"A slice in {plane} is one voxel thick, but the region {clipped} is {thickness} "
             'thick; ask for mode "stack", or for one plane.',
@@ -157,20 +197,71 @@ def plan_region(
     return clipped, scale, clipped.downscale(factor).intersect(whole)
 
 
+def plan_sections(
+    info: VolumeInfo,
+    roi: Roi,
+    mode: str,
+    plane: str,
+    polygon: Polygon | None,
+    sections: Sequence[int] | None,
+) -> tuple[Roi, tuple[int, ...] | None]:
+    """Return the box around what is asked for, and the sections that are each for themselves.
+
+    Those of a stack are neighbours and need no list. InvalidInputError for a section outside the
+    volume, sections of a stack with a gap, and a polygon outside of region or volume.
+    """
+    check_choice("mode", mode, MODES)
+    check_choice("plane", plane, tuple(PLANES))
+    axis = PLANES[plane]
+    wanted = tuple(sorted(set(sections or ())))
+    low, high = info.bounds.offset[axis], info.bounds.end[axis]
+    outside = [section for section in wanted if not low <= section < high]
+    if outside:
+        raise InvalidInputError(
+            f"Section {outside[0]} lies outside the volume {info.name}, whose {plane} sections are "
+            f"{low} to {high - 1}.",
+            ErrorKind.ROI_OUT_OF_BOUNDS,
+        )
+    if wanted and mode != "slice" and wanted[-1] - wanted[0] >= len(wanted):
+        raise InvalidInputError(
+            f"A {mode} has no gaps, but not all sections {wanted[0]} to {wanted[-1]} are named; "
+            f'ask for {wanted[0]}-{wanted[-1]}, or for mode "slice".',
+            ErrorKind.INVALID_PARAMETER,
+        )
+    box = narrowed(roi, axis, polygon, wanted)
+    if box.intersect(info.bounds).is_empty and not roi.intersect(info.bounds).is_empty:
+        raise InvalidInputError(
+            f"The polygon lies outside the region {roi} of the volume {info.name}, which is "
+            f"{info.bounds}; draw it over the volume.",
+            ErrorKind.ROI_OUT_OF_BOUNDS,
+        )
+    return box, wanted if mode == "slice" and len(wanted) > 1 else None
+
+
+def _polygon(value: Sequence[Sequence[float]] | None) -> Polygon | None:
+    return None if value is None else tuple((float(a), float(b)) for a, b in value)
+
+
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     z, y, x = values
     return (float(z), float(y), float(x))
 
 
-def check_budget(roi: Roi, level: ScaleLevel, max_voxels: int) -> None:
-    """Refuse a region with more voxels than a job may read."""
-    if roi.size > max_voxels:
+def check_budget(plan: SegmentationPlan, max_voxels: int) -> None:
+    """Refuse a plan with more voxels than a job may read."""
+    if plan.voxels > max_voxels:
         side = round(max_voxels ** (1 / 3))
-        z, y, x = roi.shape
+        level, count, box = plan.level, "", plan.level_roi
+        way_out = f"Zoom in (a cube of about {side} voxels a side fits), or segment a single slice."
+        if plan.sections is not None:
+            count = f"{len(plan.sections)} sections of "
+            box = with_span(box, PLANES[plan.plane], 0, 1)
+            way_out = "Zoom in, or name fewer sections."
+        z, y, x = box.shape
         raise InvalidInputError(
-            f"The visible region is {z} × {y} × {x} voxels (z, y, x) at level {level.level}, "
-            f"{roi.size / 1e6:,.1f} million; the limit is {max_voxels / 1e6:,.1f} million. Zoom "
-            f"in (a cube of about {side} voxels a side fits), or segment a single slice.",
+            f"The region is {count}{z} × {y} × {x} voxels (z, y, x) at level {level}, "
+            f"{plan.voxels / 1e6:,.1f} million; the limit is {max_voxels / 1e6:,.1f} million. "
+            f"{way_out}",
             ErrorKind.ROI_TOO_LARGE,
         )
 

@@ -3,7 +3,7 @@ network and the label store meet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -20,8 +20,10 @@ from segmentation_backend.labels import Delta, LabelRepository, LabelView, Opera
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.drawn_regions import across
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.found import FoundSoFar
+from segmentation_backend.workspace.neighbours import Within, alike, beside, cut, going_on
 from segmentation_backend.workspace.networks import OpenedNetwork, open_network
 from segmentation_backend.workspace.planning import PLANES, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.rehearsal import SegmentationChange
@@ -39,10 +41,6 @@ __all__ = ["commit_plan", "rehearse_plan"]
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
 
-_SAME = 0.5
-"""Overlap (intersection over union) beside a face of the region from which an object there is the
-one that was found."""
-
 _LARGEST_CHUNK = 2**24
 """Voxels of a chunk that is kept whole while its neighbours are read."""
 
@@ -59,29 +57,59 @@ class _Found:
     around: Roi
     roi: Roi
     provenance: dict[str, Any]
+    within: Within = None
 
     @property
     def inside(self) -> Labels:
         """The objects in the region, 1..n, n at the most."""
         return np.ascontiguousarray(self.labels[self.roi.slices(self.around.offset)])
 
+    def part(self, before: int) -> edits.Part:
+        """Return what is to be written, its objects numbered from `before` + 1."""
+        labels = self.inside
+        within = cut(self.within, self.around, self.roi)
+        return edits.Part(self.roi, np.where(labels > 0, labels + np.uint32(before), 0), within)
+
+    def present(self, view: LabelView) -> list[int]:
+        """Return the supervoxels that are in the region now."""
+        there = view.read_supervoxels(self.roi)
+        where = cut(self.within, self.around, self.roi)
+        found: list[int] = fastremap.unique(there if where is None else there * where).tolist()
+        return [supervoxel for supervoxel in found if supervoxel]
+
+    def joins(self, view: LabelView, existing: str) -> Iterator[tuple[int, int]]:
+        """Yield (object, supervoxel) that are the same thing on two sides of a face.
+
+        Where nothing that is there makes way, also those that are the same thing in the region.
+        """
+        for box, where in beside(self.around, self.roi, self.within):
+            here = self.labels[box.slices(self.around.offset)] * where
+            if here.any():
+                yield from alike(here, view.read_supervoxels(box) * where)
+        if existing == "fill-empty":
+            there = view.read_supervoxels(self.roi)
+            inside = cut(self.within, self.around, self.roi)
+            yield from going_on(self.inside if inside is None else self.inside * inside, there)
+
+
+@dataclass(frozen=True)
+class _FoundEach:
+    """Regions that were each segmented for themselves, and are written as one."""
+
+    each: Sequence[_Found]
+    provenance: dict[str, Any]
+
     def delta(self, view: LabelView, first_id: int, existing: str) -> Delta:
         """Return the change that writes the objects and joins them to their other halves."""
-        return edits.import_labels(
-            view,
-            self.roi,
-            self.inside,
-            first_id,
-            cast("edits.Existing", existing),
-            list(self._joins(view)),
-        )
-
-    def _joins(self, view: LabelView) -> Iterator[tuple[int, int]]:
-        """Yield (object, supervoxel) that are the same thing on two sides of a face."""
-        for slab in _slabs(self.around, self.roi):
-            here = self.labels[slab.slices(self.around.offset)]
-            if here.any():
-                yield from _alike(here, view.read_supervoxels(slab))
+        parts: list[edits.Part] = []
+        joins: list[tuple[int, int]] = []
+        before = 0
+        for found in self.each:
+            parts.append(found.part(before))
+            joins += [(label + before, other) for label, other in found.joins(view, existing)]
+            before += int(found.provenance["objects"])
+        known = cast("edits.Existing", existing)
+        return edits.import_parts(view, parts, first_id, known, joins)
 
 
 def commit_plan(
@@ -100,7 +128,7 @@ def commit_plan(
     done = repository.find_request(edit.request_id, None) if edit.request_id is not None else None
     if done is not None:
         return done
-    found = _segment(plan, workspace, progress, show)
+    found = _segment_each(plan, workspace, progress, show)
     count = int(found.provenance["objects"])
     progress(COMMIT_AT, f"Saving {count} objects")
 
@@ -116,11 +144,47 @@ def rehearse_plan(
     plan: SegmentationPlan, workspace: Segmenting, repository: LabelRepository, progress: Progress
 ) -> SegmentationChange:
     """Segment the planned region and return what its objects would change."""
-    found = _segment(plan, workspace, progress)
+    found = _segment_each(plan, workspace, progress)
     view = repository.at()
-    present = np.count_nonzero(fastremap.unique(view.read_supervoxels(plan.roi)))
+    present = len({i for one in found.each for i in one.present(view)})
     # Ids that nobody reserved: this delta is counted, never committed.
-    return SegmentationChange.of(found.delta(view, 2**62, plan.existing), int(present))
+    return SegmentationChange.of(found.delta(view, 2**62, plan.existing), present)
+
+
+def _segment_each(
+    plan: SegmentationPlan,
+    workspace: Segmenting,
+    progress: Progress,
+    show: FoundSoFar | None = None,
+) -> _FoundEach:
+    """Segment each section of a plan that names some, or the one region it is about."""
+    info = workspace.volume(plan.volume)
+    plans = plan.by_section(info.voxel_size)
+    found = []
+    for number, one in enumerate(plans):
+        report = progress
+        if len(plans) > 1:
+            report = _Nested(progress, number, len(plans), one.roi.offset[PLANES[plan.plane]])
+        is_last = number + 1 == len(plans)
+        found.append(_segment(one, workspace, report, show, is_last=is_last))
+    count = sum(int(one.provenance["objects"]) for one in found)
+    return _FoundEach(found, found[0].provenance | plan.to_json() | {"objects": count})
+
+
+@dataclass(frozen=True, slots=True)
+class _Nested:
+    """Tells the progress of one of several sections as a part of the whole."""
+
+    progress: Progress
+    number: int
+    count: int
+    section: int
+
+    def __call__(self, share: float, sentence: str) -> None:
+        done = (self.number + min(1.0, share / COMMIT_AT)) / self.count
+        self.progress(
+            COMMIT_AT * done, f"Section {self.section} ({self.number + 1} of {self.count})"
+        )
 
 
 def _segment(
@@ -128,6 +192,8 @@ def _segment(
     workspace: Segmenting,
     progress: Progress,
     show: FoundSoFar | None = None,
+    *,
+    is_last: bool = True,
 ) -> _Found:
     # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
     from segmentation_backend.inference.cache import BlockCache
@@ -146,7 +212,8 @@ def _segment(
     seen = [axis for axis in range(3) if plan.mode != "slice" or axis != PLANES[plan.plane]]
     level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
     grid = plan_grid(bounds, plan.mode, plan.plane, opened.network, spec)
-    count = len(grid.blocks(plan.level_roi))
+    # The last one is about to be seen among the labels themselves.
+    last = len(grid.blocks(plan.level_roi)) + show.blocks if show and is_last else 0
     options = BlockOptions(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
         identity={"image": info.source, "level": level.to_json(), **opened.identity},
@@ -154,7 +221,7 @@ def _segment(
         chunk=_remote_chunk(image, info, plan.level),
         voxel_size=plan.level_voxel_size,
         around=level_around,
-        on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
+        on_block=None if show is None else partial(_show, show, plan.level_voxel_size, last),
     )
     labels = segment_region(
         read,
@@ -174,7 +241,7 @@ def _segment(
     around = plan.roi.grow(reach).intersect(info.bounds)
     fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
     provenance = _provenance(plan, info, contrast, opened, grid)
-    return _numbered(fine, around, plan.roi, provenance)
+    return _numbered(fine, around, plan.roi, provenance, _within(plan, around))
 
 
 def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
@@ -199,7 +266,7 @@ def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Prog
     fine = to_level_zero(labels, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size)
     grid = BlockGrid.plan(bounds, plan.mode, plan.plane)
     provenance = _provenance(plan, info, None, opened, grid)
-    return _numbered(fine, plan.roi, plan.roi, provenance)
+    return _numbered(fine, plan.roi, plan.roi, provenance, _within(plan, plan.roi))
 
 
 def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | None:
@@ -213,20 +280,29 @@ def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | N
     return chunk if prod(chunk) <= _LARGEST_CHUNK else None
 
 
-def _show(show: FoundSoFar, voxel_size: VoxelSize, count: int, result: BlockResult) -> None:
-    # The last one is about to be seen among the labels themselves.
-    if show.blocks + 1 < count:
+def _show(show: FoundSoFar, voxel_size: VoxelSize, last: int, result: BlockResult) -> None:
+    if show.blocks + 1 != last:
         show.add(result.core_labels, result.block.core, voxel_size)
 
 
-def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any]) -> _Found:
+def _within(plan: SegmentationPlan, around: Roi) -> Within:
+    """Return where a plan may change voxels."""
+    if plan.polygon is None:
+        return None
+    return across(plan.polygon, PLANES[plan.plane], around)
+
+
+def _numbered(
+    labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any], within: Within
+) -> _Found:
     """Return the objects of the region, numbered 1..n; those around it only are left out."""
     inside = labels[roi.slices(around.offset)]
-    ids = fastremap.unique(inside)
+    where = cut(within, around, roi)
+    ids = fastremap.unique(np.ascontiguousarray(inside if where is None else inside * where))
     ids = ids[ids > 0]
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
     numbers[ids] = np.arange(1, len(ids) + 1)
-    return _Found(numbers[labels], around, roi, provenance | {"objects": len(ids)})
+    return _Found(numbers[labels], around, roi, provenance | {"objects": len(ids)}, within)
 
 
 def _provenance(
@@ -266,30 +342,3 @@ def _greys(
 
 def _at_level(point: tuple[float, float, float], factor: list[float]) -> list[float]:
     return [p / f for p, f in zip(point, factor, strict=True)]
-
-
-def _slabs(around: Roi, roi: Roi) -> Iterator[Roi]:
-    """Yield what lies beside each face of a region, inside a larger box."""
-    for axis in range(3):
-        for low, high in (
-            (around.offset[axis], roi.offset[axis]),
-            (roi.end[axis], around.end[axis]),
-        ):
-            if low < high:
-                begin, end = list(roi.offset), list(roi.end)
-                begin[axis], end[axis] = low, high
-                yield Roi.from_bounds(begin, end)
-
-
-def _alike(found: Labels, there: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Yield (object, supervoxel) that cover the same voxels for the most part."""
-    ids, numbers = np.unique(there, return_inverse=True)
-    numbers = numbers.reshape(-1).astype(np.int64)
-    flat = found.reshape(-1).astype(np.int64)
-    pairs, shared = np.unique(flat * len(ids) + numbers, return_counts=True)
-    one, other = pairs // len(ids), pairs % len(ids)
-    sizes, others = np.bincount(flat), np.bincount(numbers)
-    same = shared / (sizes[one] + others[other] - shared) >= _SAME
-    for a, b in zip(one[same].tolist(), ids[other[same]].tolist(), strict=True):
-        if a and b:
-            yield a, b

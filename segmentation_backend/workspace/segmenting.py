@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segmentation_backend.edits.importing import EXISTING
+from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import MAIN, LabelRepository, Operation
 from segmentation_backend.models.registry import (
@@ -20,11 +21,13 @@ from segmentation_backend.models.registry import (
 )
 from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.drawn_regions import across, check_polygon
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
 from segmentation_backend.workspace.found import FoundSoFar, found_in
 from segmentation_backend.workspace.networks import check_engine, chosen_parameters
 from segmentation_backend.workspace.planning import (
+    PLANES,
     GreyRange,
     SegmentationPlan,
     check_budget,
@@ -32,6 +35,7 @@ from segmentation_backend.workspace.planning import (
     check_grey_range,
     check_voxel_size,
     plan_region,
+    plan_sections,
 )
 from segmentation_backend.workspace.rehearsal import SegmentationChange
 
@@ -91,6 +95,8 @@ class Segmenting(ABC):
         engine: str = "exact",
         class_name: str | int | None = None,
         preset: str | None = None,
+        polygon: Sequence[Sequence[float]] | None = None,
+        sections: Sequence[int] | None = None,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -101,6 +107,9 @@ class Segmenting(ABC):
         `class_name`, a name or an id, is what is looked for with a model of several classes; its
         first thing without it. The preset `empanada-exact` computes the region as
         empanada-napari 1.2.4 does, for comparison: what is found depends on the region's edges.
+        `polygon` (corners in level-0 voxels, along the axes of z, y, x that the plane shows) cuts
+        the region to what lies inside. `sections` stand in for its extent across the plane; in mode
+        "slice" each is segmented for itself, and all are one operation.
         """
         info = self.volume(volume)
         # As it was called before.
@@ -115,10 +124,15 @@ class Segmenting(ABC):
         others = grey_range is not None or engine != "exact"
         chosen = chosen_parameters(parameters or {}, preset, spec, others)
         wanted = spec.voxel_size_nm if voxel_size_nm is None else check_voxel_size(voxel_size_nm)
-        clipped, scale, level_roi = plan_region(info, roi, mode, plane, level, wanted)
-        if enforce_budget:
-            check_budget(level_roi, scale, self.max_voxels)
-        return SegmentationPlan(
+        corners = None if polygon is None else check_polygon(polygon)
+        box, each = plan_sections(info, roi, mode, plane, corners, sections)
+        clipped, scale, level_roi = plan_region(info, box, mode, plane, level, wanted, each)
+        if corners is not None and not across(corners, PLANES[plane], clipped).any():
+            raise InvalidInputError(
+                f"No voxel of the region {clipped} lies inside the polygon; draw a larger one.",
+                ErrorKind.ROI_EMPTY,
+            )
+        plan = SegmentationPlan(
             volume=volume,
             roi=clipped,
             mode=mode,
@@ -135,7 +149,12 @@ class Segmenting(ABC):
             engine=engine,
             class_id=spec.class_of(class_name),
             preset=preset,
+            polygon=corners,
+            sections=each,
         )
+        if enforce_budget:
+            check_budget(plan, self.max_voxels)
+        return plan
 
     def segment(
         self,
@@ -156,7 +175,10 @@ class Segmenting(ABC):
     def show_found(self, plan: SegmentationPlan, run_id: str) -> FoundSoFar:
         """Return where a run shows what it has found so far; close it when the run has ended."""
         voxel_size = self.volume(plan.volume).voxel_size
-        return FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size)
+        within = None
+        if plan.polygon is not None:
+            within = across(plan.polygon, PLANES[plan.plane], plan.roi)
+        return FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size, within)
 
     def found_chunk(self, run_id: str, blocks: int, roi: Roi) -> EncodedChunk:
         """Return part of what a run has found, encoded for Neuroglancer.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from label_volumes import Editor
 
-from segmentation_backend.edits import import_labels
+from segmentation_backend.edits import Part, import_labels, import_parts
 from segmentation_backend.errors import ErrorKind, SegmentationError
 from segmentation_backend.geometry import Roi
 
@@ -164,3 +164,31 @@ def test_bad_results_are_refused(
         import_labels(editor.repository.at(), roi, labels, first_id, existing)  # type: ignore[arg-type]
     assert caught.value.kind == ErrorKind[kind]
     assert editor.repository.head == 0
+
+
+def test_what_is_not_within_stays_whatever_is_replaced(editor: Editor) -> None:
+    roi = Roi((2, 60, 60), (1, 8, 8))  # over four chunks
+    first = import_into(editor, roi, np.ones(roi.shape, np.uint32), "fill-empty")
+    within = np.tri(8, dtype=bool)[None]
+    labels = np.full(roi.shape, 5, np.uint32)
+    delta = import_parts(editor.repository.at(), [Part(roi, labels, within)], 100)
+    editor.commit(delta, "segment")
+    found = editor.repository.at().read_supervoxels(roi)
+    assert np.array_equal(found, np.where(within, 100, first))
+    check_statistics(editor)
+
+
+def test_parts_far_apart_are_one_change_with_one_numbering(editor: Editor) -> None:
+    before = import_into(
+        editor, Roi((0, 0, 0), (9, 4, 4)), np.ones((9, 4, 4), np.uint32), "fill-empty"
+    )
+    rois = [Roi((z, 0, 0), (1, 4, 4)) for z in (1, 3, 8)]
+    labels = [np.full((1, 4, 4), n, np.uint32) for n in (1, 2, 3)]
+    labels[1][0, 0] = 0
+    parts = [Part(roi, part) for roi, part in zip(rois, labels, strict=True)]
+    editor.commit(import_parts(editor.repository.at(), parts, 50), "segment")
+    found = editor.repository.at().read_supervoxels(Roi((0, 0, 0), (9, 4, 4)))
+    expected = np.full((9, 4, 4), before)
+    expected[1], expected[3], expected[8], expected[3, 0] = 50, 51, 52, 0
+    assert np.array_equal(found, expected)
+    check_statistics(editor)

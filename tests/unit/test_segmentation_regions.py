@@ -12,6 +12,7 @@ import pytest
 from segmentation_backend.geometry import Roi
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
+from segmentation_backend.workspace.drawn_regions import across, check_polygon
 from segmentation_backend.workspace.segmentation import _remote_chunk
 
 SHAPE = (40, 112, 112)
@@ -29,7 +30,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened = Workspace(folder / "data")
     opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=SIZE)
     image = opened.volume("cell").source
-    for name in ("parts", "edited", "rehearsed", "slices", "shown", "votes"):
+    names = ("parts", "edited", "rehearsed", "slices", "shown", "votes", "drawn", "listed", "alone")
+    for name in (*names, "panned", "at-once"):
         opened.register(name, image, voxel_size=SIZE)
     opened.segment(plan(opened, "cell", WHOLE), ANA)
     yield opened
@@ -158,3 +160,70 @@ def test_only_chunks_that_are_fetched_are_kept_while_a_region_is_read(workspace:
     assert all(1 <= side <= 512 for side in chunk)
     computed = replace(image, stored_levels=1)
     assert _remote_chunk(computed, remote, 1) is None
+
+
+def in_plane(mask: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.where(mask, labels, 0)
+
+
+def test_a_polygon_and_what_lies_around_it_are_one_go(workspace: Workspace) -> None:
+    whole = workspace.cutout("cell", WHOLE)
+    wedge = [(0.0, 0.0), (112.0, 0.0), (112.0, 40.0), (0.0, 90.0)]
+    rest = [(0.0, 112.0), (0.0, 90.0), (112.0, 40.0), (112.0, 112.0)]
+    inside = across(check_polygon(wedge), 0, WHOLE)
+    cut = whole * (inside ^ np.roll(inside, 1, axis=2))
+    assert len(np.unique(cut)) > 2, "objects lie across the edge"
+    first = plan(workspace, "drawn", WHOLE, polygon=wedge)
+    assert first.roi == Roi((0, 0, 0), (40, 112, 90))
+    rehearsed = workspace.rehearse(first)
+    done = workspace.segment(first, ANA)
+    assert rehearsed.added == len(done.added_roots)
+    assert_same_objects(in_plane(inside, whole), workspace.cutout("drawn", WHOLE))
+    workspace.segment(plan(workspace, "drawn", WHOLE, polygon=rest), ANA)
+    assert_same_objects(whole, workspace.cutout("drawn", WHOLE))
+    # The edge again, in the other way of looking: nothing outside of the polygon is touched.
+    before = workspace.cutout("drawn", WHOLE)
+    small = [(20.0, 20.0), (90.0, 30.0), (30.0, 90.0)]
+    again = plan(workspace, "drawn", Roi((9, 0, 0), (1, 112, 112)), "slice", polygon=small)
+    workspace.segment(again, ANA)
+    after = workspace.cutout("drawn", WHOLE)
+    outside = np.broadcast_to(~across(check_polygon(small), 0, WHOLE), SHAPE)
+    assert np.array_equal(before[outside] > 0, after[outside] > 0)
+    assert not np.array_equal(before, after)
+
+
+def test_listed_sections_are_each_for_themselves_and_one_operation(workspace: Workspace) -> None:
+    said: list[tuple[float, str]] = []
+    listed = plan(workspace, "listed", WHOLE, "slice", plane="xz", sections=[9, 10, 70])
+    assert (listed.roi, listed.voxels) == (Roi((0, 9, 0), (40, 62, 112)), 3 * 40 * 112)
+    done = workspace.segment(listed, ANA, lambda share, sentence: said.append((share, sentence)))
+    assert workspace.head("listed") == done.operation_id == 1
+    assert done.provenance["sections"] == [9, 10, 70]
+    assert ("Section 10 (2 of 3)") in [sentence for _, sentence in said]
+    assert [share for share, _ in said] == sorted(share for share, _ in said)
+    found = workspace.cutout("listed", WHOLE)
+    assert set(np.flatnonzero(found.any(axis=(0, 2)))) == {9, 10, 70}
+    ids = [set(np.unique(found[:, y])) - {0} for y in (9, 10, 70)]
+    assert sum(map(len, ids)) == len(set.union(*ids)) == len(done.added_roots)
+    for y in (9, 10, 70):
+        alone = plan(workspace, "alone", Roi((0, y, 0), (40, 1, 112)), "slice", plane="xz")
+        workspace.segment(alone, ANA)
+        assert_same_objects(workspace.cutout("alone", alone.roi), found[:, y : y + 1])
+    again = workspace.rehearse(listed)
+    assert (again.added, again.removed, again.kept) == (len(done.added_roots),) * 2 + (0,)
+    workspace.undo("listed", ANA)
+    assert not workspace.cutout("listed", WHOLE).any()
+
+
+def test_filling_what_is_empty_goes_on_with_what_is_there(workspace: Workspace) -> None:
+    """Views that overlap, one after the other, as when somebody pans."""
+    roi = Roi((9, 0, 0), (1, 112, 112))
+    for offset, width in ((0, 60), (40, 60), (20, 92)):
+        part = Roi((9, 0, offset), (1, 112, width))
+        workspace.segment(plan(workspace, "panned", part, "slice", existing="fill-empty"), ANA)
+    workspace.segment(plan(workspace, "at-once", roi, "slice"), ANA)
+    assert_same_objects(workspace.cutout("at-once", roi), workspace.cutout("panned", roi))
+    assert (
+        workspace.rehearse(plan(workspace, "panned", roi, "slice", existing="fill-empty")).added
+        == 0
+    )
