@@ -17,6 +17,7 @@ __all__ = [
     "add_command",
     "add_settings",
     "config_of",
+    "corner",
     "region",
     "sections",
     "voxel_size",
@@ -89,6 +90,12 @@ def voxel_size(text: str) -> VoxelSize:
     if not all(0 < edge < 1e9 for edge in (z, y, x)):
         raise ValueError(text)
     return (z, y, x)
+
+
+def corner(text: str) -> tuple[float, float]:
+    """Parse `a,b`: a position on a plane."""
+    a, b = (float(part) for part in text.split(","))
+    return (a, b)
 
 
 def region(text: str) -> Roi:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi, VoxelSize
 
-__all__ = ["Panel", "Vector", "parse_view", "visible_roi"]
+__all__ = ["PLANES", "Panel", "Vector", "parse_point", "parse_view", "visible_roi"]
 
 Vector: TypeAlias = tuple[float, float, float]
 """A position or direction in level-0 voxels, z, y, x."""
@@ -143,14 +143,15 @@ def _panel(value: object, name: str) -> Panel:
     height = _number(value.get("height"), f"{name}.height")
     if width <= 0 or height <= 0:
         raise _invalid(f"{name} must be at least one pixel wide and high.")
-    right = _vector(value.get("right"), f"{name}.right")
-    down = _vector(value.get("down"), f"{name}.down")
+    right = parse_point(value.get("right"), f"{name}.right")
+    down = parse_point(value.get("down"), f"{name}.down")
     if not any(right) or not any(down):
         raise _invalid(f"{name}.right and {name}.down must not be zero.")
-    return Panel(_vector(value.get("centre"), f"{name}.centre"), right, down, width, height)
+    return Panel(parse_point(value.get("centre"), f"{name}.centre"), right, down, width, height)
 
 
-def _vector(value: object, name: str) -> Vector:
+def parse_point(value: object, name: str) -> Vector:
+    """Return three numbers from JSON, or say which field was wrong and how."""
     if not isinstance(value, list) or len(value) != 3:
         raise _invalid(f"{name} must be three numbers [z, y, x].")
     z, y, x = (_number(v, name) for v in value)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from app.options import Subparsers, add_command, add_settings, config_of, region
+from app.options import Subparsers, add_command, add_settings, config_of, corner, region
 from app.terminal import progress_bar, say
-from segmentation_backend.workspace import EditContext, Workspace
+from segmentation_backend.workspace import EditContext, Workspace, parse_sections
 
 __all__ = ["add", "run"]
 
@@ -27,6 +27,19 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--mode", default="stack", help="stack (3D; without it) or slice.")
     parser.add_argument("--plane", default="xy", help="xy (without it), xz or yz.")
+    parser.add_argument(
+        "--sections",
+        metavar="LIST",
+        help='Sections of the plane, such as "10, 20-30, 45"; mode slice segments each for itself.',
+    )
+    parser.add_argument(
+        "--polygon",
+        nargs="+",
+        type=corner,
+        metavar="a,b",
+        help="Corners in level-0 voxels along the plane's two axes (y,x for xy, z,x for xz, z,y "
+        "for yz): what lies outside stays as it is.",
+    )
     parser.add_argument("--model", help="The model; the default one without it.")
     parser.add_argument("--level", type=int, help="Image level; the model's best without it.")
     parser.add_argument(
@@ -65,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
             args.roi or workspace.volume(args.volume).bounds,
             mode=args.mode,
             plane=args.plane,
+            polygon=args.polygon,
+            sections=None if args.sections is None else parse_sections(args.sections),
             model=args.model,
             level=args.level,
             engine=args.engine,

@@ -8,22 +8,18 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from app.asked_region import REGION_FIELDS, asked_region
 from app.fields import Field
 from app.identity import current_user
 from app.requests import Values, takes
 from app.routes.volumes import row_limit
 from app.services import services
-from app.visible_roi import parse_view, visible_roi
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import GreyRange, SegmentationPlan
 
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("segment", __name__, url_prefix="/api/v1")
-
-_MODE_OF_VIEW = {"slice": "slice", "box": "stack", "orthoplane": "orthoplane"}
-"""What a page calls it, and what the network does."""
 
 _READ_AS = (
     Field("model", "text", "The model; the default one without it."),
@@ -31,29 +27,21 @@ _READ_AS = (
     Field("voxel_size_nm", "number", "The voxel size to read; the model's own without it."),
 )
 
-_VIEW = Field(
-    "view",
-    "object",
-    "What the page shows: {panels: [{centre, right, down, width, height}], active}.",
-)
-
 
 @blueprint.post("/volumes/<name>/region")
 @takes(
     body=(
-        Field("mode", "text", "slice, box or orthoplane.", required=True),
-        Field(_VIEW.name, _VIEW.kind, _VIEW.help, required=True),
+        Field("mode", "text", "With a view slice, box or orthoplane; box means stack.", True),
+        *REGION_FIELDS,
         *_READ_AS,
     )
 )
 def region(name: str, body: Values) -> ResponseReturnValue:
-    """Say which region a view shows, and whether one job may segment it."""
-    roi, plane = _seen(name, body["view"], body["mode"])
+    """Say which region a view shows, or was drawn, and whether one job may segment it."""
+    asked = asked_region(body, services().workspace.volume(name))
     plan = services().workspace.plan_segmentation(
         name,
-        roi,
-        mode=_MODE_OF_VIEW[body["mode"]],
-        plane=plane,
+        **asked._asdict(),
         model=body["model"],
         level=body["level"],
         voxel_size_nm=body["voxel_size_nm"],
@@ -65,10 +53,8 @@ def region(name: str, body: Values) -> ResponseReturnValue:
 @blueprint.post("/volumes/<name>/segment")
 @takes(
     body=(
-        Field("roi", "roi", "The region, in level-0 voxels; or name a view."),
-        _VIEW,
         Field("mode", "text", "slice, stack or orthoplane; with a view, box means stack."),
-        Field("plane", "text", "xy (without it), xz or yz; a view has its own."),
+        *REGION_FIELDS,
         *_READ_AS,
         Field("parameters", "object", "Inference parameters that differ from the defaults."),
         Field("existing", "text", "replace-unedited (without it), fill-empty or replace-all."),
@@ -105,12 +91,10 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
     """Start segmenting a region; the answer names the job that will."""
     parts = services()
     parts.sessions.check_editable(body["session"], name)
-    roi, plane, mode = _asked(name, body)
+    asked = asked_region(body, parts.workspace.volume(name))
     plan = parts.workspace.plan_segmentation(
         name,
-        roi,
-        mode=mode,
-        plane=plane,
+        **asked._asdict(),
         model=body["model"],
         level=body["level"],
         voxel_size_nm=body["voxel_size_nm"],
@@ -153,18 +137,6 @@ def cancel(job_id: str) -> ResponseReturnValue:
     return jsonify(ok=True, job=services().jobs.cancel(job_id).to_json())
 
 
-def _asked(name: str, body: Values) -> tuple[Roi, str, str]:
-    if (body["roi"] is None) == (body["view"] is None):
-        raise InvalidInputError(
-            "Name the region by either roi or view, not both.", ErrorKind.INVALID_PARAMETER
-        )
-    mode = body["mode"] or "slice"
-    if body["roi"] is not None:
-        return body["roi"], body["plane"] or "xy", mode
-    roi, plane = _seen(name, body["view"], mode)
-    return roi, plane, _MODE_OF_VIEW[mode]
-
-
 def _grey_range(value: Mapping[str, Any] | None) -> GreyRange | None:
     if value is None:
         return None
@@ -178,17 +150,13 @@ def _grey_range(value: Mapping[str, Any] | None) -> GreyRange | None:
     return GreyRange(*numbers)
 
 
-def _seen(name: str, view: object, mode: str) -> tuple[Roi, str]:
-    info = services().workspace.volume(name)
-    panels, active = parse_view(view)
-    return visible_roi(panels, active, mode, info.bounds, info.voxel_size)
-
-
 def _region(plan: SegmentationPlan) -> dict[str, Any]:
     limit = services().workspace.max_voxels
     fits = plan.voxels <= limit
     z, y, x = plan.level_roi.shape
     size = f"{z} x {y} x {x} voxels (z, y, x) at level {plan.level}"
+    if plan.sections is not None:
+        size = f"{len(plan.sections)} sections within {size}"
     message = f"{size}, {plan.voxels / 1e6:,.1f} million"
     if not fits:
         message += f"; the limit is {limit / 1e6:,.1f} million. Zoom in, or segment a slice."
@@ -196,6 +164,7 @@ def _region(plan: SegmentationPlan) -> dict[str, Any]:
         "roi": plan.roi.to_json(),
         "plane": plan.plane,
         "mode": plan.mode,
+        "sections": None if plan.sections is None else len(plan.sections),
         "level": plan.level,
         "voxel_size": list(plan.level_voxel_size),
         "voxels": plan.voxels,

@@ -2,6 +2,7 @@
 
 from segmentation_backend.inference import parameter_descriptions
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.drawn_regions import parse_sections
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
 from segmentation_backend.workspace.found import FoundSoFar
@@ -25,4 +26,5 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "parameter_descriptions",
+    "parse_sections",
 ]

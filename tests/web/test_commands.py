@@ -108,6 +108,15 @@ def test_segmenting_commits_once(stack: Path, capsys: pytest.CaptureFixture[str]
     assert (first["operation_id"], first["kind"], first["user"]) == (1, "segment", "ana")
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["operation_id"] == 1
+    listed = ["segment", "cell", "--mode", "slice", "--json", "--data-dir", "data"]
+    drawn = ["--sections", "0, 2", "--polygon", "0,0", "60,0", "0,60"]
+    assert main([*listed, *drawn]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["operation_id"] == 2
+    assert second["provenance"]["sections"] == [0, 2]
+    assert second["provenance"]["polygon"] == [[0, 0], [60, 0], [0, 60]]
+    assert main([*listed, "--sections", "4-"]) != 0
+    assert "such as 10, 20-30, 45" in capsys.readouterr().err
 
 
 def test_scores_are_printed_for_people_and_for_scripts(

@@ -198,6 +198,71 @@ def test_a_view_is_a_region(api: Api) -> None:
     assert job["region"]["roi"] == box["roi"]
 
 
+BOX = {"box": {"offset": [4, 10, 10], "shape": [8, 30, 50]}}
+FLAT = {"box": {"offset": [4, 10, 10], "shape": [1, 30, 50]}}
+WEDGE = {"polygon": [[12.5, 20, 20], [12.5, 60, 20], [12.5, 20, 70.5]]}
+UPRIGHT = {"polygon": [[2, 33.5, 20], [2, 33.5, 60], [15, 33.5, 20]]}
+
+
+@pytest.mark.parametrize(
+    ("mode", "within", "sections", "plane", "offset", "shape"),
+    [
+        # The section in view of what was drawn; a box in 3D as it is.
+        ("slice", BOX, None, "xy", [10, 10, 10], [1, 30, 50]),
+        ("box", BOX, None, "xy", [4, 10, 10], [8, 30, 50]),
+        ("orthoplane", BOX, None, "xy", [4, 10, 10], [8, 30, 50]),
+        ("slice", BOX, "2, 15", "xy", [2, 10, 10], [14, 30, 50]),
+        ("box", BOX, "6-8", "xy", [6, 10, 10], [3, 30, 50]),
+        # What is flat has the depth of the view.
+        ("slice", FLAT, None, "xy", [10, 10, 10], [1, 30, 50]),
+        ("box", FLAT, None, "xy", [0, 10, 10], [20, 30, 50]),
+        ("slice", WEDGE, None, "xy", [10, 20, 20], [1, 40, 51]),
+        ("box", WEDGE, None, "xy", [0, 20, 20], [20, 40, 51]),
+        ("box", WEDGE, "12-14", "xy", [12, 20, 20], [3, 40, 51]),
+        # Drawn on another plane than the one in view: where it was drawn.
+        ("slice", UPRIGHT, None, "xz", [2, 33, 20], [13, 1, 40]),
+        ("slice", UPRIGHT, "30, 40", "xz", [2, 30, 20], [13, 11, 40]),
+        ("slice", None, "3, 5-6", "xy", [3, 30, 28], [4, 20, 40]),
+        ("box", None, "3-6", "xy", [3, 30, 28], [4, 20, 40]),
+    ],
+)
+def test_what_is_drawn_or_listed_is_a_region(
+    api: Api,
+    mode: str,
+    within: Any,
+    sections: str | None,
+    plane: str,
+    offset: list[int],
+    shape: list[int],
+) -> None:
+    body = {"mode": mode, "view": VIEW, "within": within, "sections": sections}
+    body = {name: value for name, value in body.items() if value is not None}
+    region = api.post(f"{V}/region", body)["region"]
+    assert (region["plane"], region["roi"]) == (plane, {"offset": offset, "shape": shape})
+    count = {"2, 15": 2, "30, 40": 2, "3, 5-6": 3}.get(sections or "")
+    assert region["sections"] == count
+    across = {"xy": 0, "xz": 1}[plane]
+    if count is not None:
+        assert region["voxels"] == np.prod(shape) // shape[across] * count
+        assert region["message"].startswith(f"{count} sections")
+
+
+def test_a_polygon_and_a_list_of_sections_are_one_job(api: Api, dispatcher: Dispatcher) -> None:
+    before = api.labels()
+    roi = {"offset": [0, 0, 0], "shape": list(SHAPE)}
+    body = {"roi": roi, "mode": "slice", "within": WEDGE, "sections": "3, 12-13"}
+    api.post(f"{V}/segment", {**body, "existing": "replace-all"}, 202)
+    dispatcher.step()
+    (operation,) = api.get(f"{V}/operations?since=1")["operations"]
+    assert operation["provenance"]["sections"] == [3, 12, 13]
+    assert operation["provenance"]["polygon"] == [[20, 20], [60, 20], [20, 70.5]]
+    changed = np.argwhere(api.labels() != before)
+    assert len(changed)
+    assert set(changed[:, 0]) <= {3, 12, 13}
+    _, y, x = changed.T
+    assert ((x - 19.5) / 50.5 + (y - 19.5) / 40 <= 1).all()
+
+
 def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Services) -> None:
     parts.workspace.max_voxels = 1000
     whole = {"offset": [0, 0, 0], "shape": list(SHAPE)}
@@ -252,6 +317,45 @@ def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Serv
         ({"roi": SLICE, "dry_run": "yes"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": {"colour": 1}}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": []}, 400, "invalid-parameter"),
+        ({"view": VIEW, "within": {}}, 400, "invalid-parameter"),
+        ({"view": VIEW, "within": {**BOX, **WEDGE}}, 400, "invalid-parameter"),
+        ({"view": VIEW, "within": {"polygon": 3}}, 400, "invalid-parameter"),
+        ({"view": VIEW, "within": {"polygon": [[1, 2, 3], [1, 5, 5]]}}, 400, "invalid-parameter"),
+        (
+            {"view": VIEW, "within": {"polygon": [[1, 2, 3], [1, 5, 5], [2, 9, 4]]}},
+            400,
+            "invalid-parameter",
+        ),
+        ({"view": VIEW, "within": {"polygon": [[1, 2, 3]] * 3}}, 400, "invalid-parameter"),
+        (
+            {"view": VIEW, "within": {"polygon": [[1, 2, 3], [1, 5, 5], [1, 9, None]]}},
+            400,
+            "invalid-parameter",
+        ),
+        (
+            {"view": VIEW, "within": {"polygon": [[1, 2.6, 3], [1, 3.4, 3], [1, 3, 3.4]]}},
+            400,
+            "roi-empty",
+        ),
+        (
+            {"view": VIEW, "within": {"polygon": [[1, 200, 3], [1, 210, 3], [1, 210, 9]]}},
+            400,
+            "roi-out-of-bounds",
+        ),
+        (
+            {"view": VIEW, "within": {"box": {"offset": [11, 0, 0], "shape": [5, 9, 9]}}},
+            400,
+            "roi-out-of-bounds",
+        ),
+        ({"roi": SLICE, "plane": "xz", "within": WEDGE}, 400, "invalid-parameter"),
+        (
+            {"roi": SLICE, "within": BOX, "mode": "stack", "sections": "2, 4"},
+            400,
+            "invalid-parameter",
+        ),
+        ({"roi": SLICE, "sections": "20"}, 400, "roi-out-of-bounds"),
+        ({"roi": SLICE, "sections": "4-"}, 400, "invalid-parameter"),
+        ({"roi": SLICE, "sections": 4}, 400, "invalid-parameter"),
         ({"view": VIEW, "mode": "stack"}, 400, "invalid-parameter"),
         ({"view": {"panels": []}, "mode": "box"}, 400, "invalid-parameter"),
         (
