@@ -49,6 +49,8 @@ _jobs = sa.Table(
     sa.UniqueConstraint("volume", "request_id"),
 )
 
+_URGENCY = sa.case((_jobs.c.kind == "warm", 2), (_jobs.c.kind == "follow", 1), else_=0)
+
 _heartbeats = sa.Table(
     "web_dispatchers",
     METADATA,
@@ -64,6 +66,7 @@ class Job:
     job_id: str
     volume: str
     kind: str
+    """segment, follow or warm: the purpose of the plan."""
     state: str
     """queued, running, done, failed, cancelled or interrupted."""
     progress: float
@@ -108,10 +111,20 @@ class JobStore:
     # What callers do
 
     def submit(
-        self, kind: str, volume: str, plan: Mapping[str, Any], user: str, request_id: str | None
+        self,
+        kind: str,
+        volume: str,
+        plan: Mapping[str, Any],
+        user: str,
+        request_id: str | None,
+        page: str | None = None,
     ) -> Job:
-        """Queue a job and return it; a repeated `request_id` answers with the first job."""
+        """Queue a job and return it; a repeated `request_id` answers with the first job.
+
+        With a `page`, that page's earlier jobs of the kind are cancelled: it has one at the most.
+        """
         now = utc_now()
+        plan = plan if page is None else {**plan, "page": page}
         values = {
             "job_id": uuid.uuid4().hex,
             "volume": volume,
@@ -131,6 +144,8 @@ class JobStore:
             with write(self._engine) as connection:
                 earlier = _earlier(connection, volume, request_id)
                 if earlier is None:
+                    if page is not None:
+                        _supersede(connection, kind, page)
                     connection.execute(_jobs.insert().values(**values))
                     earlier = _job(connection, str(values["job_id"]))
         except exc.IntegrityError:
@@ -171,11 +186,14 @@ class JobStore:
                     else f"The job {job_id} is {job.state} already; there is nothing to cancel.",
                     ErrorKind.JOB_FINISHED,
                 )
-            values: dict[str, Any] = {"cancel_requested": True, "updated": utc_now()}
-            if job.state == "queued":
-                values |= {"state": "cancelled", "message": "Cancelled before it began"}
-            connection.execute(_jobs.update().where(_jobs.c.job_id == job_id).values(**values))
+            _cancel(connection, job)
             return _job(connection, job_id)
+
+    def someone_waits(self) -> bool:
+        """Whether there is a queued job that somebody waits for."""
+        waiting = (_jobs.c.state == "queued") & (_jobs.c.kind != "warm")
+        with read(self._engine) as connection:
+            return connection.scalar(sa.select(_jobs.c.job_id).where(waiting).limit(1)) is not None
 
     def count_by_state(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
@@ -186,11 +204,15 @@ class JobStore:
     # What dispatchers and workers do
 
     def claim(self, dispatcher: str) -> Job | None:
-        """Take the oldest queued job for a dispatcher, or return None; never given out twice."""
+        """Take the next queued job for a dispatcher, or return None; never given out twice.
+
+        What was asked for is before what follows a view, and that before what may be wanted later;
+        among these the oldest is first.
+        """
         oldest = (
             sa.select(_jobs.c.job_id)
             .where(_jobs.c.state == "queued")
-            .order_by(_jobs.c.created)
+            .order_by(_URGENCY, _jobs.c.created)
             .limit(1)
         )
         # Looked at first without the write lock: the queue is nearly always empty.
@@ -291,6 +313,21 @@ def _job(connection: sa.Connection, job_id: str) -> Job:
             ErrorKind.JOB_NOT_FOUND,
         )
     return Job(**row._mapping)
+
+
+def _cancel(connection: sa.Connection, job: Job) -> None:
+    values: dict[str, Any] = {"cancel_requested": True, "updated": utc_now()}
+    if job.state == "queued":
+        values |= {"state": "cancelled", "message": "Cancelled before it began"}
+    connection.execute(_jobs.update().where(_jobs.c.job_id == job.job_id).values(**values))
+
+
+def _supersede(connection: sa.Connection, kind: str, page: str) -> None:
+    unfinished = _jobs.c.state.in_(("queued", "running")) & (_jobs.c.kind == kind)
+    for row in connection.execute(sa.select(_jobs).where(unfinished)).all():
+        job = Job(**row._mapping)
+        if json.loads(job.plan).get("page") == page:
+            _cancel(connection, job)
 
 
 def _earlier(connection: sa.Connection, volume: str, request_id: str | None) -> Job | None:

@@ -60,6 +60,8 @@ def _run(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]:
     except _Cancelled:
         return {"state": "cancelled", "message": "Cancelled; nothing was changed"}
     except SegmentationError as err:
+        if err.kind == ErrorKind.NOTHING_TO_CHANGE:
+            return {"state": "done", "progress": 1.0, "message": err.message, "result": None}
         return _failed(err.kind, err.message)
     except Exception:  # noqa: BLE001  (whatever a job does, its row must say that it ended)
         _log.exception("job %s failed", job.job_id)
@@ -76,6 +78,9 @@ def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]
     if plan.is_rehearsal:
         change = workspace.rehearse(plan, progress=reporter)
         return {"message": str(change), "result": json.dumps(change.to_json())}
+    if plan.purpose == "warm":
+        workspace.warm(plan, reporter)
+        return {"message": "Ready, should it be wanted"}
     edit = EditContext(job.user, request_id=f"job:{job.job_id}")
     with closing(workspace.show_found(plan, job.job_id)) as found:
         reporter.found = found
@@ -109,4 +114,7 @@ class _Reporter:
             values["result"] = json.dumps({"blocks": self.found.blocks})
         mine = self._jobs.update(self._job.job_id, self._job.attempts, values)
         if not mine or self._jobs.get(self._job.job_id).cancel_requested:
+            raise _Cancelled
+        # Its finished blocks are kept, so little is lost.
+        if self._job.kind == "warm" and self._jobs.someone_waits():
             raise _Cancelled

@@ -83,6 +83,14 @@ def region(name: str, body: Values) -> ResponseReturnValue:
             "What runs the network: exact (without it: the fastest that gives the network's own "
             "maps), eager, fused, openvino; int8 or quantized, which lose some for speed.",
         ),
+        Field(
+            "purpose",
+            "text",
+            "segment (without it); follow: it follows a view, fills what is empty, and is no "
+            "operation where that adds nothing; warm: it is only computed beforehand, when no "
+            "other job waits. Of the last two a page (session) has one each: a newer one cancels "
+            "the one before.",
+        ),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -98,7 +106,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         model=body["model"],
         level=body["level"],
         voxel_size_nm=body["voxel_size_nm"],
-        existing=body["existing"] or "replace-unedited",
+        existing=body["existing"],
         parameters=body["parameters"],
         grey_range=_grey_range(body["grey_range"]),
         centre=body["centre"],
@@ -106,9 +114,12 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         engine=body["engine"] or "exact",
         class_name=body["class"],
         preset=body["preset"],
+        purpose=body["purpose"] or "segment",
     )
     user = current_user(request, parts.config)
-    job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])
+    job = parts.jobs.submit(
+        plan.purpose, name, plan.to_json(), user, body["request_id"], _page(body, plan)
+    )
     return jsonify(ok=True, job_id=job.job_id, job=job.to_json(), region=_region(plan)), 202
 
 
@@ -135,6 +146,18 @@ def job(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel a job: nothing of it will be seen, unless it has ended already (409)."""
     return jsonify(ok=True, job=services().jobs.cancel(job_id).to_json())
+
+
+def _page(body: Values, plan: SegmentationPlan) -> str | None:
+    """Return the page whose earlier jobs of this kind are no longer wanted, if any."""
+    if plan.purpose == "segment":
+        return None
+    if body["session"] is None or plan.is_rehearsal:
+        raise InvalidInputError(
+            f"A job that is to {plan.purpose} needs the session it is for, and no dry run.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    return str(body["session"])
 
 
 def _grey_range(value: Mapping[str, Any] | None) -> GreyRange | None:

@@ -21,6 +21,7 @@ from segmentation_backend.edits.relabel import relabel_components
 from segmentation_backend.edits.revert import revert
 from segmentation_backend.edits.split import split
 from segmentation_backend.edits.undo import operation_to_redo, operation_to_undo, undo
+from segmentation_backend.edits.voxels import nothing_to_change
 
 __all__ = [
     "AUTOMATIC_KINDS",
@@ -42,6 +43,7 @@ __all__ = [
     "import_parts",
     "merge",
     "morph",
+    "nothing_to_change",
     "operation_to_redo",
     "operation_to_undo",
     "paint",

@@ -17,6 +17,7 @@ __all__ = [
     "EMPANADA_EXACT",
     "MODES",
     "PLANES",
+    "PURPOSES",
     "VOXEL_SIZES_NM",
     "GreyRange",
     "SegmentationPlan",
@@ -33,6 +34,10 @@ PLANES = {"xy": 0, "xz": 1, "yz": 2}
 """The axis (of z, y, x) that a plane is perpendicular to."""
 
 EMPANADA_EXACT = "empanada-exact"
+
+PURPOSES = ("segment", "follow", "warm")
+"""What a run is for: somebody asked for it; it follows a view, and is no operation where it adds
+nothing; it only fills the cache of blocks, for a view that may come."""
 
 VOXEL_SIZES_NM = (0.1, 10_000)
 """The least and the greatest voxel size that may be asked for."""
@@ -78,6 +83,8 @@ class SegmentationPlan:
     """`empanada-exact`: the region as empanada computes it, not as the blocks that it meets."""
     polygon: Polygon | None = None
     """On the plane, extruded over the region: what lies outside of it stays as it is."""
+    purpose: str = "segment"
+    """One of `PURPOSES`."""
     sections: tuple[int, ...] | None = None
     """Level-0 sections of the plane, ascending, each segmented for itself; `roi` is around them."""
 
@@ -129,6 +136,7 @@ class SegmentationPlan:
             "engine": self.engine,
             "class_id": self.class_id,
             "preset": self.preset,
+            "purpose": self.purpose,
             "polygon": None if self.polygon is None else [list(p) for p in self.polygon],
             "sections": None if self.sections is None else list(self.sections),
         }
@@ -155,6 +163,7 @@ class SegmentationPlan:
             engine=value.get("engine", "exact"),
             class_id=value.get("class_id"),
             preset=value.get("preset"),
+            purpose=value.get("purpose", "segment"),
             polygon=_polygon(value.get("polygon")),
             sections=tuple(value["sections"]) if value.get("sections") else None,
         )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from segmentation_backend.models.engines import FastNetwork
     from segmentation_backend.workspace.segmenting import Segmenting
 
-__all__ = ["commit_plan", "rehearse_plan"]
+__all__ = ["commit_plan", "rehearse_plan", "warm_blocks"]
 
 COMMIT_AT = 0.97
 """The share of a job's progress bar that the network takes; the rest is writing."""
@@ -133,7 +133,10 @@ def commit_plan(
     progress(COMMIT_AT, f"Saving {count} objects")
 
     def delta(view: LabelView) -> Delta:
-        return found.delta(view, repository.reserve_ids(max(count, 1)), plan.existing)
+        change = found.delta(view, repository.reserve_ids(max(count, 1)), plan.existing)
+        if plan.purpose == "follow" and change.is_empty:
+            raise edits.nothing_to_change("Everything in view is there already.")
+        return change
 
     # Whatever is newest: a result that took minutes must not fall to an edit made meanwhile.
     context = replace(edit, base_version=None, provenance=found.provenance)
@@ -149,6 +152,11 @@ def rehearse_plan(
     present = len({i for one in found.each for i in one.present(view)})
     # Ids that nobody reserved: this delta is counted, never committed.
     return SegmentationChange.of(found.delta(view, 2**62, plan.existing), present)
+
+
+def warm_blocks(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> None:
+    """Segment the planned region for the sake of the blocks that the cache keeps of it."""
+    _segment_each(plan, workspace, progress)
 
 
 def _segment_each(

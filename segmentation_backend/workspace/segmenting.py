@@ -28,6 +28,7 @@ from segmentation_backend.workspace.found import FoundSoFar, found_in
 from segmentation_backend.workspace.networks import check_engine, chosen_parameters
 from segmentation_backend.workspace.planning import (
     PLANES,
+    PURPOSES,
     GreyRange,
     SegmentationPlan,
     check_budget,
@@ -87,7 +88,7 @@ class Segmenting(ABC):
         model: str | None = None,
         level: int | None = None,
         voxel_size_nm: float | None = None,
-        existing: str = "replace-unedited",
+        existing: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         grey_range: GreyRange | None = None,
         centre: tuple[float, float, float] | None = None,
@@ -95,6 +96,7 @@ class Segmenting(ABC):
         engine: str = "exact",
         class_name: str | int | None = None,
         preset: str | None = None,
+        purpose: str = "segment",
         polygon: Sequence[Sequence[float]] | None = None,
         sections: Sequence[int] | None = None,
         enforce_budget: bool = True,
@@ -109,11 +111,15 @@ class Segmenting(ABC):
         empanada-napari 1.2.4 does, for comparison: what is found depends on the region's edges.
         `polygon` (corners in level-0 voxels, along the axes of z, y, x that the plane shows) cuts
         the region to what lies inside. `sections` stand in for its extent across the plane; in mode
-        "slice" each is segmented for itself, and all are one operation.
+        "slice" each is segmented for itself, and all are one operation. What is there already is
+        replaced where nobody edited it; a run that follows a view ("follow") only fills what is
+        empty, unless `existing` says otherwise.
         """
         info = self.volume(volume)
-        # As it was called before.
-        existing = "fill-empty" if existing == "keep" else existing
+        check_choice("purpose", purpose, PURPOSES)
+        usual = "fill-empty" if purpose == "follow" else "replace-unedited"
+        # "keep" is what it was called before.
+        existing = "fill-empty" if existing == "keep" else existing or usual
         check_choice("existing", existing, EXISTING)
         check_grey_range(grey_range)
         spec = (
@@ -149,6 +155,7 @@ class Segmenting(ABC):
             engine=engine,
             class_id=spec.class_of(class_name),
             preset=preset,
+            purpose=purpose,
             polygon=corners,
             sections=each,
         )
@@ -165,6 +172,7 @@ class Segmenting(ABC):
     ) -> Operation:
         """Run a plan here and now (in a worker, or a notebook) and commit its objects.
 
+        InvalidInputError NOTHING_TO_CHANGE where it follows a view and everything is there already.
         `show` (see `show_found`) is given each block before `progress` hears of it.
         """
         from segmentation_backend.workspace.segmentation import commit_plan
@@ -198,6 +206,12 @@ class Segmenting(ABC):
         from segmentation_backend.workspace.segmentation import rehearse_plan
 
         return rehearse_plan(plan, self, self.repository(plan.volume, branch), progress)
+
+    def warm(self, plan: SegmentationPlan, progress: Progress = _quietly) -> None:
+        """Compute what a plan needs and keep it; a run of it then has little left to do."""
+        from segmentation_backend.workspace.segmentation import warm_blocks
+
+        warm_blocks(plan, self, progress)
 
     def warm_up(self) -> None:
         """Load the default network and run it on nothing, so that no user waits for that."""

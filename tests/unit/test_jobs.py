@@ -202,3 +202,37 @@ def test_a_dispatcher_that_stops_puts_its_jobs_back_uncounted(jobs: JobStore) ->
     assert (job.state, job.attempts) == ("queued", 0)
     assert not jobs.has_dispatcher()
     assert not dispatcher.is_alive()
+
+
+def test_what_was_asked_for_goes_before_what_follows_and_what_may_be_wanted(
+    jobs: JobStore,
+) -> None:
+    asked = [jobs.submit(kind, "cell", PLAN, "ana", None) for kind in ("warm", "follow", "segment")]
+    assert jobs.someone_waits()
+    claimed = [jobs.claim("d") for _ in range(2)]
+    assert [job and job.job_id for job in claimed] == [asked[2].job_id, asked[1].job_id]
+    assert not jobs.someone_waits()
+    last = jobs.claim("d")
+    assert last is not None
+    assert last.kind == "warm"
+
+
+def test_a_page_has_one_job_of_a_kind_however_often_it_asks(jobs: JobStore) -> None:
+    first = jobs.submit("follow", "cell", PLAN, "ana", None, "page 1")
+    others = [
+        jobs.submit("follow", "cell", PLAN, "ana", None, "page 2"),
+        jobs.submit("warm", "cell", PLAN, "ana", None, "page 1"),
+        submit(jobs),
+    ]
+    assert jobs.claim("d") is not None
+    running = jobs.claim("d")
+    assert running is not None
+    assert running.job_id == first.job_id
+    second = jobs.submit("follow", "cell", PLAN, "ana", "r", "page 1")
+    assert jobs.get(first.job_id).cancel_requested
+    third = jobs.submit("follow", "cell", PLAN, "ana", None, "page 1")
+    assert jobs.get(second.job_id).state == "cancelled"
+    # The same request again is the same job, and cancels nothing.
+    assert jobs.submit("follow", "cell", PLAN, "ana", "r", "page 1").job_id == second.job_id
+    assert jobs.get(third.job_id).state == "queued"
+    assert not any(jobs.get(job.job_id).cancel_requested for job in others)

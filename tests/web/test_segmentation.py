@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from web_client import SHAPE, Api, V, expect_error
 
+from app.config import Config
 from app.dispatcher import Dispatcher
 from app.services import Services
 from segmentation_backend.geometry import Roi
@@ -114,6 +115,52 @@ def test_blocks_of_a_running_job_can_be_looked_at(
     assert (job["result"], job["message"]) == ({"blocks": 1}, "Block 1 of 2")
     assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] is None
     expect_error(api.client.get(f"/found/{job_id}/1/x/0/0-64_0-64_9-12"), 404, "route-not-found")
+
+
+def test_what_follows_a_view_fills_only_what_is_empty_and_is_silent_when_it_adds_nothing(
+    api: Api, dispatcher: Dispatcher
+) -> None:
+    before = api.labels()
+    body = {"view": VIEW, "purpose": "follow", "session": api.new_session()}
+    job_ids = []
+    for _ in range(2):
+        job_ids.append(api.post(f"{V}/segment", body, 202)["job_id"])
+        dispatcher.step()
+    first, second = (api.get(f"/api/v1/jobs/{job_id}")["job"] for job_id in job_ids)
+    assert (first["kind"], first["state"], first["operation_id"]) == ("follow", "done", 2)
+    assert (second["state"], second["operation_id"]) == ("done", None)
+    assert "there already" in second["message"]
+    (operation,) = api.get(f"{V}/operations?since=1")["operations"]
+    assert operation["provenance"]["existing"] == "fill-empty"
+    assert operation["provenance"]["purpose"] == "follow"
+    assert "page" not in operation["provenance"]
+    after = api.labels()
+    assert (after[before > 0] == before[before > 0]).all()
+    assert (after != before).any()
+
+
+def test_warming_writes_no_label_and_makes_way_for_whoever_waits(
+    api: Api, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
+    before = api.labels()
+    body = {"view": VIEW, "purpose": "warm", "session": api.new_session()}
+    monkeypatch.setattr("app.worker.REPORT_EVERY_S", 0)
+    job_id = api.post(f"{V}/segment", body, 202)["job_id"]
+    dispatcher.step()
+    job = api.get(f"/api/v1/jobs/{job_id}")["job"]
+    assert (job["state"], job["operation_id"]) == ("done", None)
+    assert list((config.data_dir / "caches" / "blocks").rglob("*.block"))
+    assert (api.get(V)["version"], (api.labels() == before).all()) == (1, True)
+    warm = Workspace.warm
+
+    def somebody_comes(self: Any, plan: Any, progress: Any) -> None:
+        api.post(f"{V}/segment", {"roi": SLICE}, 202)
+        warm(self, plan, progress)
+
+    monkeypatch.setattr(Workspace, "warm", somebody_comes)
+    job_id = api.post(f"{V}/segment", body, 202)["job_id"]
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["state"] == "cancelled"
 
 
 def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:
@@ -317,6 +364,9 @@ def test_a_region_over_the_budget_is_refused_with_its_size(api: Api, parts: Serv
         ({"roi": SLICE, "dry_run": "yes"}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": {"colour": 1}}, 400, "invalid-parameter"),
         ({"roi": SLICE, "parameters": []}, 400, "invalid-parameter"),
+        ({"view": VIEW, "purpose": "sleep"}, 400, "invalid-parameter"),
+        ({"view": VIEW, "purpose": "follow"}, 400, "invalid-parameter"),
+        ({"view": VIEW, "purpose": "warm", "session": "x"}, 404, "session-not-found"),
         ({"view": VIEW, "within": {}}, 400, "invalid-parameter"),
         ({"view": VIEW, "within": {**BOX, **WEDGE}}, 400, "invalid-parameter"),
         ({"view": VIEW, "within": {"polygon": 3}}, 400, "invalid-parameter"),
