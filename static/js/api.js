@@ -56,6 +56,8 @@ export class Api {
     try {
       response = await fetch(this.prefix + path, {
         method,
+        // What is cancelled by leaving the page is still cancelled.
+        keepalive: method === "DELETE",
         headers: {
           "X-Mitoglance-User": encodeURIComponent(this.user),
           ...(body ? { "Content-Type": "application/json" } : {}),
@@ -135,7 +137,7 @@ export class Api {
     return this.edit("/redo", operation_id === undefined ? {} : { operation_id });
   }
 
-  /** @param {{view: import("./types.js").View, mode: import("./types.js").SegmentMode, model: string, voxel_size_nm?: number}} body */
+  /** @param {{view: import("./types.js").View, mode: import("./types.js").SegmentMode, model: string, voxel_size_nm?: number} & import("./types.js").Where} body */
   async region(body) {
     const answer = await this.request("POST", `${this.volume}/region`, body);
     return /** @type {import("./types.js").Region} */ (answer.region);

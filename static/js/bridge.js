@@ -277,6 +277,13 @@ export class Bridge {
     }
   }
 
+  /** @param {string} name @returns {{[key: string]: import("./types.js").Json}[]} what is drawn in a layer of the page's own */
+  annotations(name) {
+    const layers = /** @type {{name?: string, annotations?: unknown}[]} */ (this.viewState()["layers"] ?? []);
+    const found = layers.find((layer) => layer.name === name)?.annotations;
+    return Array.isArray(found) ? found : [];
+  }
+
   /** @param {string} name */
   removeLayer(name) {
     const { layerManager } = this.viewer;

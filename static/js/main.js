@@ -64,7 +64,8 @@ function watchConnection(store, notify) {
 /** @param {PanelPart[]} parts @returns {(action: string) => void} */
 function performer(parts) {
   return (action) => {
-    for (const { actions } of parts) void actions[action]?.();
+    const alone = parts.find((part) => part.claims?.(action));
+    for (const { actions } of alone ? [alone] : parts) void actions[action]?.();
   };
 }
 

@@ -143,6 +143,15 @@ export function problemOf({ kind, low, high, step, options, default: usual }, va
   return null;
 }
 
+/**
+ * @param {import("./types.js").SegmentOptions} options
+ * @returns {import("./types.js").SegmentOptions} the same for a job that follows the view: the
+ *   server's own usage of what is there, unless another one was chosen
+ */
+export function followOptions({ existing: chosen, ...rest }) {
+  return { ...rest, existing: chosen === existing.default ? "fill-empty" : chosen };
+}
+
 /** @param {Setting[]} settings @param {SettingValues} values @returns {SettingValues} */
 export function differing(settings, values) {
   const changed = settings.filter(({ name, default: usual }) => values[name] !== usual);

@@ -127,17 +127,30 @@ export interface SegmentOptions {
   class?: string;
 }
 
-export interface SegmentRequest extends SegmentOptions {
+/** What was drawn: corners of a polygon lie on one section, in voxels. */
+export type Within = { box: Roi } | { polygon: Zyx[] };
+
+/** What a request says of the region besides the view. */
+export interface Where {
+  within?: Within;
+  sections?: string;
+}
+
+export interface SegmentRequest extends SegmentOptions, Where {
   view: View;
   mode: SegmentMode;
   model: string;
   centre?: Zyx;
   dry_run?: boolean;
+  /** Without it: somebody asked for it. */
+  purpose?: "follow" | "warm";
 }
 
 export interface Region {
   roi: Roi;
   plane: string;
+  /** How many sections are each for themselves; null: not listed. */
+  sections: number | null;
   level: number;
   voxel_size: Zyx;
   voxels: number;
@@ -231,6 +244,8 @@ export type Actions = { [name: string]: () => void | Promise<void> };
 /** One part of the page. `actions` are what keys may call; `render` draws from the state. */
 export interface PanelPart {
   actions: Actions;
+  /** Whether an action is for this part alone just now. */
+  claims?(action: string): boolean;
   render(state: State): void;
 }
 

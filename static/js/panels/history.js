@@ -33,6 +33,12 @@ const NOUNS = {
 /** @type {{[mode: string]: string}} */
 const REGIONS = { slice: "a slice", stack: "a box", orthoplane: "a box in three planes" };
 
+/** @param {Operation["provenance"]} provenance */
+function region({ mode, sections, polygon, purpose }) {
+  const what = Array.isArray(sections) ? `${sections.length} slices` : REGIONS[String(mode)] ?? "a region";
+  return what + (polygon ? " in a polygon" : "") + (purpose === "follow" ? " on the way" : "");
+}
+
 /** @type {{[operation: string]: string}} */
 const SHAPED = {
   erode: "eroded an object", dilate: "dilated an object", open: "opened an object",
@@ -42,7 +48,7 @@ const SHAPED = {
 /** @type {{[kind: string]: (operation: Operation, undone: string) => string}} */
 const SENTENCES = {
   segment: ({ added_roots, provenance }) =>
-    `segmented ${REGIONS[String(provenance["mode"])] ?? "a region"}, ${objects(added_roots.length)}`,
+    `segmented ${region(provenance)}, ${objects(added_roots.length)}`,
   import: ({ added_roots }) => `imported ${objects(added_roots.length)}`,
   merge: ({ merges }) => `merged ${objects(merges[0]?.length ?? 2)}`,
   split: ({ splits }) => `split an object into ${splits[0]?.into.length ?? 2}`,

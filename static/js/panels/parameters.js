@@ -197,6 +197,10 @@ export function makeParameters({ api, bridge, store }, onChange) {
       wrong[0].row.scrollIntoView({ block: "center" });
       return null;
     },
+    /** @returns {import("../types.js").SegmentOptions | null} null where something is wrong; nothing is shown */
+    quietly() {
+      return problems().length > 0 ? null : optionsOf(settings, values, bridge.shownRange(session.image_layer));
+    },
     /** @returns {{voxel_size_nm?: number}} what decides which level is read */
     readAs() {
       const nm = values[VOXEL_SIZE];

@@ -2,9 +2,12 @@
 
 import { ApiError } from "../api.js";
 import { button, h } from "../dom.js";
+import { makeFollow } from "../follow.js";
 import { makeFound } from "../found.js";
+import { followOptions } from "../settings.js";
 import { makeParameters } from "./parameters.js";
 import { MODES, makeTiles } from "./tiles.js";
+import { makeWhere } from "./where.js";
 
 /**
  * @typedef {import("../types.js").SegmentMode} SegmentMode
@@ -18,6 +21,8 @@ const FIRST_JOB_POLL_MS = 60;
 const FIRST_MS = 1500;
 const QUIET_MS = 500;
 const REGION_DELAY_MS = 250;
+const FOLLOW_HELP = "Segment the slice in view whenever it comes to rest, and get the next one ready. Only what is empty is filled, "
+  + "unless “Existing labels” says otherwise; each step is one operation.";
 const MEASURE = "mitoglance:segment";
 
 /** @param {number} ms @returns {Promise<void>} */
@@ -83,10 +88,22 @@ export function mountSegment(root, context) {
   const model = makeModelChoice(context);
   const status = makeStatus(() => void cancel());
   const parameters = makeParameters(context, () => changed());
+  const where = makeWhere(context, () => changed());
+  const followed = h("input", { attributes: { type: "checkbox" }, on: { change: () => follower.toggle() } });
+  const follower = makeFollow(context,
+    () => {
+      const options = parameters.quietly();
+      return options && { model: model.value, ...followOptions(options) };
+    },
+    (text) => running === null && !isAsking && status.show(text),
+    (isOn) => (followed.checked = isOn));
   root.append(
     h("section", { class: "card", attributes: { "aria-labelledby": "segment-title" } },
-      h("h2", { text: "Segment what you see", attributes: { id: "segment-title" } }),
+      h("div", { class: "card-head" },
+        h("h2", { text: "Segment what you see", attributes: { id: "segment-title" } }),
+        h("label", { class: "follow", title: FOLLOW_HELP }, followed, h("span", { text: "Follow" }), h("kbd", { text: "F" }))),
       ways,
+      where.element,
       h("label", { class: "field" }, h("span", { text: "Model" }), model),
       parameters.element,
       status.line),
@@ -99,11 +116,23 @@ export function mountSegment(root, context) {
     if (options === null) return status.show("Correct the marked parameter first. Nothing was sent.", { error: true });
     const view = bridge.view();
     const centre = view.panels[view.active]?.centre.map(Math.floor);
+    const region = asked();
+    if (region instanceof ApiError) return fail(region);
     await run({
-      view, mode, model: model.value, ...options,
+      view, mode, model: model.value, ...region, ...options,
       ...(centre ? { centre: /** @type {import("../types.js").Zyx} */ (centre) } : {}),
       ...(isRehearsal ? { dry_run: true } : {}),
     });
+  }
+
+  /** @returns {import("../types.js").Where | ApiError} what is asked for besides the view */
+  function asked() {
+    try {
+      return where.where();
+    } catch (error) {
+      if (error instanceof ApiError) return error;
+      throw error;
+    }
   }
 
   /** @returns {boolean} whether nothing can be started now, which is said */
@@ -121,6 +150,7 @@ export function mountSegment(root, context) {
     performance.clearMarks(MEASURE);
     performance.mark(MEASURE);
     isAsking = true;
+    follower.hold();
     status.show(request.dry_run ? "Finding out what would change …" : "Segmenting …", { progress: 0 });
     try {
       await follow(await api.segment(request), request);
@@ -128,6 +158,7 @@ export function mountSegment(root, context) {
       fail(error);
     } finally {
       isAsking = false;
+      follower.release();
     }
   }
 
@@ -180,7 +211,10 @@ export function mountSegment(root, context) {
   }
 
   async function cancel() {
-    if (running === null) return status.withdraw();
+    if (running === null) {
+      follower.stop();
+      return status.withdraw();
+    }
     status.show("Cancelling …", { progress: 0 });
     await api.cancelJob(running).catch(fail);
   }
@@ -200,8 +234,10 @@ export function mountSegment(root, context) {
     const view = bridge.view();
     if (document.hidden || view.panels.length === 0) return;
     const now = ++measured;
+    const region = asked();
+    if (region instanceof ApiError) return tiles.forEach((tile) => tile.refused(region));
     await Promise.all(tiles.map(({ mode, ...tile }) =>
-      api.region({ view, mode, model: model.value, ...parameters.readAs() }).then(
+      api.region({ view, mode, model: model.value, ...region, ...parameters.readAs() }).then(
         (region) => now === measured && tile.measured(region),
         (error) => now === measured && tile.refused(error),
       )));
@@ -215,7 +251,7 @@ export function mountSegment(root, context) {
   model.addEventListener("change", changed);
   changed();
   void api.jobs().then((jobs) => {
-    const mine = jobs.find((job) => job.user === api.user && ["queued", "running"].includes(job.state));
+    const mine = jobs.find((job) => job.kind === "segment" && job.user === api.user && ["queued", "running"].includes(job.state));
     if (mine && running === null) follow(mine.job_id, null).catch(fail);
   }).catch(() => {});
 
@@ -224,10 +260,15 @@ export function mountSegment(root, context) {
       "segment-slice": () => segment("slice"),
       "segment-box": () => segment("box"),
       "segment-orthoplane": () => segment("orthoplane"),
-      cancel,
+      follow: follower.toggle,
+      "split-source": where.mark,
+      confirm: where.close,
+      cancel: () => (where.isDrawing() ? where.leave() : cancel()),
     },
+    claims: (action) => where.isDrawing() && ["split-source", "confirm", "cancel"].includes(action),
     render({ session }) {
-      ways.disabled = model.disabled = session.read_only;
+      ways.disabled = model.disabled = where.element.disabled = followed.disabled = session.read_only;
+      if (session.read_only) follower.stop();
       parameters.lock(session.read_only);
       if (session.read_only) status.withdraw();
     },

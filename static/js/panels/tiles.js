@@ -16,12 +16,19 @@ export const MODES = {
 };
 
 /** @param {Region} region @param {SegmentMode} mode @returns {[string, string]} size, and detail */
-function describeRegion({ roi, plane, voxel_size, fits }, mode) {
+function describeRegion({ roi, plane, sections, voxel_size, fits }, mode) {
   const [z, y, x] = roi.shape;
   const nm = `${Number(Math.min(...voxel_size).toPrecision(3))} nm`;
   if (mode !== "slice") return [[x, y, z].join("×"), fits ? nm : "too large"];
   const sides = plane === "xz" ? [x, z] : plane === "yz" ? [z, y] : [x, y];
-  return [sides.join("×"), fits ? `${plane} · ${nm}` : "too large"];
+  const count = sections === null ? "" : `${sections} × `;
+  return [sides.join("×"), fits ? `${count}${plane} · ${nm}` : "too large"];
+}
+
+/** @param {import("../api.js").ApiError} error @returns {string} why there is no size, in a few words */
+function shortly({ status, kind }) {
+  if (status === 0) return "offline";
+  return { "nothing-drawn": "not drawn", "roi-out-of-bounds": "not here" }[kind] ?? "not possible";
 }
 
 /** @param {SegmentMode} mode @param {() => void} onClick */
@@ -49,7 +56,7 @@ function makeTile(mode, onClick) {
     /** @param {Region} region */
     measured: (region) => show(describeRegion(region, mode), region.message, !region.fits),
     /** @param {import("../api.js").ApiError} error */
-    refused: (error) => show(["–", error.status === 0 ? "offline" : "nothing in view"], error.message, false),
+    refused: (error) => show(["–", shortly(error)], error.message, false),
   };
 }
 
