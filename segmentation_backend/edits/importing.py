@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from segmentation_backend.edits.voxels import write_voxels
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
-from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView
+from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView, StatisticsChange
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, chunk_roi, keys_over
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.labels.delta import edge_between
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.kernels import distinct_ids, translate
@@ -43,6 +44,7 @@ def import_labels(
     first_id: int,
     existing: Existing = "replace-unedited",
     joins: Collection[Join] = (),
+    confidences: Mapping[int, Confidence] | None = None,
 ) -> Delta:
     """Return the change that writes a segmentation of `roi` into the labels.
 
@@ -52,10 +54,11 @@ def import_labels(
     supervoxels that only segmentations wrote and joined (`AUTOMATIC_KINDS`) are cleared inside
     `roi` first, with "replace-all" those of every supervoxel. A label that is covered wholly makes
     no object. `joins` makes labels one object with supervoxels that are there, except where either
-    has no voxel afterwards or a person had a hand in the supervoxel.
+    has no voxel afterwards or a person had a hand in the supervoxel. `confidences` says how sure
+    the network is of labels; of others nothing is known.
     """
     _check(view, roi, labels, first_id, existing)
-    return _Import(view, roi, labels, first_id).delta(existing, joins)
+    return _Import(view, roi, labels, first_id, confidences or {}).delta(existing, joins)
 
 
 def _check(
@@ -88,6 +91,7 @@ class _Import:
     roi: Roi
     labels: npt.NDArray[np.integer]
     first_id: int
+    confidences: Mapping[int, Confidence]
 
     def delta(self, existing: Existing, joins: Collection[Join]) -> Delta:
         old_labels = np.unique(np.concatenate([_NO_IDS, *map(distinct_ids, self._blocks())]))
@@ -96,7 +100,20 @@ class _Import:
         delta = write_voxels(self.view, self._writes(old_labels, new_ids, cleared))
         ids = dict(zip(old_labels.tolist(), new_ids.tolist(), strict=True))
         edges = self._edges(delta, [(ids[label], other) for label, other in joins if label in ids])
-        return replace(delta, edges_added=delta.edges_added | edges)
+        statistics = self._with_confidences(delta.statistics, ids)
+        return replace(delta, edges_added=delta.edges_added | edges, statistics=statistics)
+
+    def _with_confidences(
+        self, statistics: Mapping[int, StatisticsChange], ids: Mapping[int, int]
+    ) -> Mapping[int, StatisticsChange]:
+        """Return the statistics with how sure the network is of the labels that are left."""
+        found = dict(statistics)
+        for label in self.confidences.keys() & ids.keys():
+            change = found.get(ids[label])
+            if change is not None and change.after is not None:
+                after = replace(change.after, confidence=self.confidences[label])
+                found[ids[label]] = StatisticsChange(change.before, after)
+        return found
 
     def _writes(
         self, old_labels: Ids, new_ids: Ids, cleared: Ids

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from segmentation_backend import edits
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.inference.results import BlockResult
     from segmentation_backend.inference.runner import Mode, Plane
+    from segmentation_backend.inference.stitching import RegionObjects
     from segmentation_backend.models.engines import FastNetwork
     from segmentation_backend.workspace.segmenting import Segmenting
 
@@ -59,6 +61,8 @@ class _Found:
     around: Roi
     roi: Roi
     provenance: dict[str, Any]
+    confidences: dict[int, Confidence]
+    """How sure the network is of each object of the region."""
 
     @property
     def inside(self) -> Labels:
@@ -74,6 +78,7 @@ class _Found:
             first_id,
             cast("edits.Existing", existing),
             list(self._joins(view)),
+            self.confidences,
         )
 
     def _joins(self, view: LabelView) -> Iterator[tuple[int, int]]:
@@ -156,7 +161,7 @@ def _segment(
         around=level_around,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
     )
-    labels = segment_region(
+    objects = segment_region(
         read,
         plan.level_roi,
         bounds=bounds,
@@ -172,9 +177,11 @@ def _segment(
     )
     reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
     around = plan.roi.grow(reach).intersect(info.bounds)
-    fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
+    fine = to_level_zero(
+        objects.labels, level_around, plan.level_voxel_size, around, info.voxel_size
+    )
     provenance = _provenance(plan, info, contrast, opened, grid)
-    return _numbered(fine, around, plan.roi, provenance)
+    return _numbered(fine, around, plan.roi, provenance, objects)
 
 
 def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
@@ -219,14 +226,25 @@ def _show(show: FoundSoFar, voxel_size: VoxelSize, count: int, result: BlockResu
         show.add(result.core_labels, result.block.core, voxel_size)
 
 
-def _numbered(labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any]) -> _Found:
+def _numbered(
+    labels: Labels,
+    around: Roi,
+    roi: Roi,
+    provenance: dict[str, Any],
+    objects: RegionObjects | None = None,
+) -> _Found:
     """Return the objects of the region, numbered 1..n; those around it only are left out."""
     inside = labels[roi.slices(around.offset)]
     ids = fastremap.unique(inside)
     ids = ids[ids > 0]
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
     numbers[ids] = np.arange(1, len(ids) + 1)
-    return _Found(numbers[labels], around, roi, provenance | {"objects": len(ids)})
+    confidences = {}
+    if objects is not None:
+        shares = np.stack([objects.probability, objects.agreement], 1)[ids - 1].tolist()
+        confidences = {number: Confidence.of(*both) for number, both in enumerate(shares, 1)}
+    provenance |= {"objects": len(ids)}
+    return _Found(numbers[labels], around, roi, provenance, confidences)
 
 
 def _provenance(

@@ -182,6 +182,18 @@ export class Bridge {
     return [at("z"), at("y"), at("x")];
   }
 
+  /** @param {Zyx} voxel comes to the middle of the view, (z, y, x) */
+  lookAt(voxel) {
+    const { position, coordinateSpace } = this.viewer;
+    const { names } = coordinateSpace.value;
+    const place = Float32Array.from(position.value);
+    for (const [axis, name] of ["z", "y", "x"].entries()) {
+      // The middle of it: voxels reach from their number to the next one.
+      place[names.indexOf(name)] = (voxel[axis] ?? 0) + 0.5;
+    }
+    position.value = place;
+  }
+
   /** @param {PointerEvent} event */
   noteHover(event) {
     for (const { element, sliceView } of this.viewer.display.panels) {

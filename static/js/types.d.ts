@@ -84,6 +84,17 @@ export interface Operation {
   request_id: string | null;
 }
 
+/** An object of the list; how sure the network is of it is null where no network made it. */
+export interface ObjectRow {
+  id: Id;
+  bbox: Roi;
+  voxels: number;
+  volume_nm3: number;
+  centroid: Zyx;
+  probability: number | null;
+  agreement: number | null;
+}
+
 export interface EditAnswer {
   operation_id: number;
   version: number;

@@ -55,7 +55,7 @@ def run(source, roi, tmp_path, plane="xy", mode="slice", progress=lambda share, 
     return segment_region(
         source.read, roi, Threshold(), spec, Grey(), plane, mode, parameters, progress,
         bounds=source.bounds,
-    )  # fmt: skip
+    ).labels  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.confidence import PARTS
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
 from segmentation_backend.workspace.segmentation import _remote_chunk
@@ -80,6 +81,22 @@ def test_eight_parts_in_any_order_are_one_go(workspace: Workspace) -> None:
     assert not workspace.cutout("parts", WHOLE).any()
 
 
+def test_how_sure_the_network_was_is_kept_with_each_object(workspace: Workspace) -> None:
+    objects = workspace.objects("cell")
+    sure = [o.confidence for o in objects]
+    assert all(c is not None and 5000 < c.probability < PARTS for c in sure)
+    # Stacks are seen in one plane, which agrees with itself.
+    assert {c.agreement for c in sure if c is not None} == {PARTS}
+    least = workspace.objects("cell", sort="probability", limit=2)
+    assert [o.confidence for o in least] == sorted(c for c in sure if c is not None)[:2]
+    one, other = (int(o.root) for o in objects[:2])
+    workspace.merge("cell", ids=[one, other], points=None, edit=ANA)
+    probability = workspace.object("cell", one).to_json()["probability"]
+    assert min(o.to_json()["probability"] for o in objects[:2]) < probability < 1
+    workspace.undo("cell", ANA)
+    assert workspace.objects("cell") == objects
+
+
 def test_what_a_person_touched_is_neither_replaced_nor_joined(workspace: Workspace) -> None:
     cut = busiest(workspace.cutout("cell", WHOLE), 2)
     left, right = Roi((0, 0, 0), (40, 112, cut)), Roi((0, 0, cut), (40, 112, 112 - cut))
@@ -143,6 +160,9 @@ def test_a_shown_range_is_what_the_network_takes_for_black_and_white(workspace: 
 def test_three_planes_vote(workspace: Workspace) -> None:
     roi = Roi((0, 0, 0), (40, 64, 64))
     done = workspace.segment(plan(workspace, "votes", roi, "orthoplane"), ANA)
+    agreements = [o.to_json()["agreement"] for o in workspace.objects("votes")]
+    assert all(2 / 3 - 0.001 <= share <= 1 for share in agreements)
+    assert min(agreements) < 1
     assert done.provenance["mode"] == "orthoplane"
     voted = workspace.cutout("votes", roi) > 0
     stacked = workspace.cutout("cell", roi) > 0
