@@ -97,6 +97,7 @@ def region(name: str, body: Values) -> ResponseReturnValue:
             "What runs the network: exact (without it: the fastest that gives the network's own "
             "maps), eager, fused, openvino; int8 or quantized, which lose some for speed.",
         ),
+        Field("maps", "boolean", "Keep the network's maps, to be shown as layers (`/maps/<job>`)."),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -122,6 +123,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         engine=body["engine"] or "exact",
         class_name=body["class"],
         preset=body["preset"],
+        keep_maps=bool(body["maps"]),
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit("segment", name, plan.to_json(), user, body["request_id"])

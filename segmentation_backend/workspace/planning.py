@@ -74,6 +74,8 @@ class SegmentationPlan:
     """Which of the model's classes is looked for; its first thing where not given."""
     preset: str | None = None
     """`empanada-exact`: the region as empanada computes it, not as the blocks that it meets."""
+    keep_maps: bool = False
+    """Whether the network's maps are kept for the viewer."""
 
     @property
     def voxels(self) -> int:
@@ -100,6 +102,7 @@ class SegmentationPlan:
             "engine": self.engine,
             "class_id": self.class_id,
             "preset": self.preset,
+            "keep_maps": self.keep_maps,
         }
 
     @classmethod
@@ -124,6 +127,7 @@ class SegmentationPlan:
             engine=value.get("engine", "exact"),
             class_id=value.get("class_id"),
             preset=value.get("preset"),
+            keep_maps=value.get("keep_maps", False),
         )
 
 

@@ -159,6 +159,7 @@ def _segment(
         chunk=_remote_chunk(image, info, plan.level),
         voxel_size=plan.level_voxel_size,
         around=level_around,
+        keep_maps=plan.keep_maps,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, count),
     )
     objects = segment_region(
@@ -221,6 +222,8 @@ def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | N
 
 
 def _show(show: FoundSoFar, voxel_size: VoxelSize, count: int, result: BlockResult) -> None:
+    if show.maps is not None and result.maps is not None:
+        show.maps.add(result.maps, result.block.core)
     # The last one is about to be seen among the labels themselves.
     if show.blocks + 1 < count:
         show.add(result.core_labels, result.block.core, voxel_size)

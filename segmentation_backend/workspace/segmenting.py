@@ -23,6 +23,7 @@ from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
 from segmentation_backend.workspace.found import FoundSoFar, found_in
+from segmentation_backend.workspace.heat_maps import HeatMaps, map_in
 from segmentation_backend.workspace.networks import check_engine, chosen_parameters
 from segmentation_backend.workspace.planning import (
     GreyRange,
@@ -91,6 +92,7 @@ class Segmenting(ABC):
         engine: str = "exact",
         class_name: str | int | None = None,
         preset: str | None = None,
+        keep_maps: bool = False,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -135,6 +137,7 @@ class Segmenting(ABC):
             engine=engine,
             class_id=spec.class_of(class_name),
             preset=preset,
+            keep_maps=keep_maps and not is_rehearsal,
         )
 
     def segment(
@@ -156,7 +159,10 @@ class Segmenting(ABC):
     def show_found(self, plan: SegmentationPlan, run_id: str) -> FoundSoFar:
         """Return where a run shows what it has found so far; close it when the run has ended."""
         voxel_size = self.volume(plan.volume).voxel_size
-        return FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size)
+        found = FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size)
+        if plan.keep_maps:
+            found.maps = HeatMaps(self.data_dir, run_id)
+        return found
 
     def found_chunk(self, run_id: str, blocks: int, roi: Roi) -> EncodedChunk:
         """Return part of what a run has found, encoded for Neuroglancer.
@@ -167,6 +173,16 @@ class Segmenting(ABC):
         return EncodedChunk(
             etag_of(f"{run_id}-{blocks}", roi),
             lambda: encode_labels(found_in(folder, run_id, roi).astype(np.uint64)),
+        )
+
+    def map_chunk(self, run_id: str, kind: str, blocks: int, roi: Roi) -> EncodedChunk:
+        """Return part of one of a run's maps (see `map_in`), as the bytes of (z, y, x).
+
+        `roi` is in voxels of the level that the run read, `blocks` says how many were finished.
+        """
+        return EncodedChunk(
+            etag_of(f"{run_id}-{kind}-{blocks}", roi),
+            lambda: map_in(self.data_dir, run_id, kind, roi).tobytes(),
         )
 
     def rehearse(

@@ -289,6 +289,12 @@ export class Bridge {
     }
   }
 
+  /** @param {string} name @returns {{name: string, source?: unknown} | null} the layer's state JSON */
+  layerState(name) {
+    const layers = /** @type {{name: string}[]} */ (this.viewState()["layers"] ?? []);
+    return layers.find((layer) => layer.name === name) ?? null;
+  }
+
   /** @param {string} name */
   removeLayer(name) {
     const { layerManager } = this.viewer;
@@ -362,11 +368,7 @@ export class Bridge {
 
   /** @returns {string[]} URLs the label layer reads from, without the format's name in front */
   labelUrls() {
-    const layers = /** @type {{name?: string, source?: unknown}[]} */ (
-      this.viewState()["layers"] ?? []
-    );
-    const source = layers.find((layer) => layer.name === this.labelLayer)?.source ?? [];
-    return [source]
+    return [this.layerState(this.labelLayer)?.source ?? []]
       .flat()
       .map((entry) => (typeof entry === "string" ? entry : String(Object(entry).url ?? "")))
       .filter((url) => url !== "")

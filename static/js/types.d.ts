@@ -136,6 +136,7 @@ export interface SegmentOptions {
   engine?: string;
   preset?: string;
   class?: string;
+  maps?: boolean;
 }
 
 export interface SegmentRequest extends SegmentOptions {
@@ -174,8 +175,8 @@ export interface Job {
   operation_id: number | null;
   error: { kind: string; message: string } | null;
   /** What a dry run found: objects by what would become of them. */
-  /** While it runs: how many blocks can be looked at. Of a rehearsal: what would change. */
-  result: { blocks: number } | Change | null;
+  /** How many blocks can be looked at, while it runs, and as maps (ever after). Of a rehearsal: what would change. */
+  result: { blocks: number; maps: number } | Change | null;
   user: string;
   kind: string;
 }

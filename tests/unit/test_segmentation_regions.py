@@ -13,6 +13,7 @@ from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.confidence import PARTS
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
+from segmentation_backend.workspace.heat_maps import map_in
 from segmentation_backend.workspace.segmentation import _remote_chunk
 
 SHAPE = (40, 112, 112)
@@ -30,7 +31,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened = Workspace(folder / "data")
     opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=SIZE)
     image = opened.volume("cell").source
-    for name in ("parts", "edited", "rehearsed", "slices", "shown", "votes"):
+    for name in ("parts", "edited", "rehearsed", "slices", "shown", "votes", "mapped"):
         opened.register(name, image, voxel_size=SIZE)
     opened.segment(plan(opened, "cell", WHOLE), ANA)
     yield opened
@@ -155,6 +156,25 @@ def test_a_shown_range_is_what_the_network_takes_for_black_and_white(workspace: 
     turned = GreyRange(255 - shown.low, 255 - shown.high)
     workspace.segment(plan(workspace, "inverted", roi, "slice", grey_range=turned), ANA)
     assert_same_objects(found, workspace.cutout("inverted", roi))
+
+
+def test_an_object_is_as_sure_as_its_voxels_on_the_map(workspace: Workspace) -> None:
+    plane = plan(workspace, "mapped", Roi((20, 0, 0), (1, 112, 112)), "slice")
+    workspace.segment(plane, ANA)  # what is cached without maps is computed again for them
+    asked = replace(plane, keep_maps=True)
+    show = workspace.show_found(asked, "run-1")
+    workspace.segment(asked, ANA, show=show)
+    assert (show.blocks, show.maps.blocks) == (0, 1)
+    shares = (map_in(workspace.data_dir, "run-1", "probability", plane.roi) - 1.0) / 254
+    labels = workspace.cutout("mapped", plane.roi)
+    objects = workspace.objects("mapped")
+    assert len(objects) > 1
+    for found in objects:
+        mean = shares[labels == found.root].mean()
+        assert found.to_json()["probability"] == pytest.approx(mean, abs=0.005)
+    assert shares[labels == 0].mean() < 0.2
+    heat = map_in(workspace.data_dir, "run-1", "centres", plane.roi)
+    assert heat.max() > heat[labels == 0].mean()
 
 
 def test_three_planes_vote(workspace: Workspace) -> None:
