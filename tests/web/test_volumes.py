@@ -96,8 +96,8 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
         "voxels": 12 * 12 * 82,
         "centroid": pytest.approx([9.5, 45.5, 48.5]),
         "supervoxels": 1,
-        "probability": None,
-        "agreement": None,
+        "probability": 0.9,
+        "agreement": 0.6667,
         "volume_nm3": 12 * 12 * 82 * 512.0,
     }
     assert len(api.get(f"{V}/objects?limit=1")["objects"]) == 1
@@ -106,8 +106,9 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
     assert api.get(f"{V}/objects?version=0")["objects"] == []
     assert api.get(f"{V}/objects/3")["object"] == largest
     by_id = f"{V}/objects?sort=probability&limit=2"
-    assert [o["id"] for o in api.get(by_id)["objects"]] == ["1", "2"]
-    assert [o["id"] for o in api.get(f"{by_id}&after=2")["objects"]] == ["3"]
+    assert [o["id"] for o in api.get(by_id)["objects"]] == ["3", "1"]
+    assert [o["id"] for o in api.get(f"{by_id}&after=1")["objects"]] == ["2"]
+    assert api.get(f"{V}/objects/1")["object"]["probability"] is None
 
 
 @pytest.mark.parametrize(
