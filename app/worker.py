@@ -85,7 +85,13 @@ def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]
     with closing(workspace.show_found(plan, job.job_id)) as found:
         reporter.found = found
         operation = workspace.segment(plan, edit, reporter, found)
-    return {"message": "Done", "operation_id": operation.operation_id, "result": None}
+        shown = None if found.maps is None else json.dumps(_shown(found))
+    return {"message": "Done", "operation_id": operation.operation_id, "result": shown}
+
+
+def _shown(found: FoundSoFar) -> dict[str, int]:
+    """Return how many blocks there are to look at, as labels and as maps."""
+    return {"blocks": found.blocks, "maps": 0 if found.maps is None else found.maps.blocks}
 
 
 def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:
@@ -110,8 +116,8 @@ class _Reporter:
             return
         self._written = now
         values: dict[str, Any] = {"progress": min(1.0, max(0.0, share)), "message": message}
-        if self.found is not None and self.found.blocks:
-            values["result"] = json.dumps({"blocks": self.found.blocks})
+        if self.found is not None and any(_shown(self.found).values()):
+            values["result"] = json.dumps(_shown(self.found))
         mine = self._jobs.update(self._job.job_id, self._job.attempts, values)
         if not mine or self._jobs.get(self._job.job_id).cancel_requested:
             raise _Cancelled

@@ -8,6 +8,7 @@ from app.routes import (
     history,
     images,
     labels,
+    maps,
     pages,
     previews,
     segment,
@@ -34,4 +35,5 @@ BLUEPRINTS = (
     zarr.blueprint,
     previews.blueprint,
     found.blueprint,
+    maps.blueprint,
 )

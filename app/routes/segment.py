@@ -91,6 +91,7 @@ def region(name: str, body: Values) -> ResponseReturnValue:
             "other job waits. Of the last two a page (session) has one each: a newer one cancels "
             "the one before.",
         ),
+        Field("maps", "boolean", "Keep the network's maps, to be shown as layers (`/maps/<job>`)."),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -115,6 +116,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         class_name=body["class"],
         preset=body["preset"],
         purpose=body["purpose"] or "segment",
+        keep_maps=bool(body["maps"]),
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit(

@@ -79,12 +79,21 @@ def volume(name: str) -> ResponseReturnValue:
     query=(
         Field("version", "integer", "The version to look at; the newest without it."),
         Field("roi", "roi", "Only objects whose box meets z,y,x,dz,dy,dx (offset, shape)."),
-        Field("sort", "text", "A property, with '-' for largest first: -voxels, voxels, root."),
+        Field(
+            "sort",
+            "text",
+            "voxels, probability or root, with '-' for largest first; -voxels without it.",
+        ),
+        Field("after", "id", "Begin behind this object: the last one of the page before."),
         Field("limit", "integer", "How many at most; 1000 without it."),
     )
 )
 def objects(name: str, query: Values) -> ResponseReturnValue:
-    """List objects with their boxes, sizes and centroids.
+    """List objects with their boxes, sizes and centroids, and how sure the network was.
+
+    `probability` is the mean over an object's voxels, `agreement` the share of the planes that
+    found something there; null where no network made the object. Such objects come last by
+    probability.
 
     `complete` is false while base labels are not counted everywhere: objects may be missing, and
     sizes may be too small.
@@ -97,6 +106,7 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
         roi=query["roi"],
         sort=query["sort"] or "-voxels",
         limit=row_limit(query["limit"], 1000),
+        after=query["after"],
     )
     rows = [{**stats.to_json(), **_physical(name, stats.voxels)} for stats in found]
     complete = workspace.counted_share(name) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -13,8 +13,9 @@ import numpy.typing as npt
 from segmentation_backend.edits.voxels import write_voxels
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi
-from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView
+from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, Delta, LabelView, StatisticsChange
 from segmentation_backend.labels.chunks import EMPTY_CHUNK, Chunk, chunk_roi, keys_over
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.labels.delta import edge_between
 from segmentation_backend.labels.ids import LARGEST_STORED_ID
 from segmentation_backend.labels.kernels import distinct_ids, translate
@@ -62,6 +63,7 @@ def import_labels(
     first_id: int,
     existing: Existing = "replace-unedited",
     joins: Collection[Join] = (),
+    confidences: Mapping[int, Confidence] | None = None,
 ) -> Delta:
     """Return the change that writes a segmentation of `roi` into the labels.
 
@@ -71,9 +73,10 @@ def import_labels(
     supervoxels that only segmentations wrote and joined (`AUTOMATIC_KINDS`) are cleared inside
     `roi` first, with "replace-all" those of every supervoxel. A label that is covered wholly makes
     no object. `joins` makes labels one object with supervoxels that are there, except where either
-    has no voxel afterwards or a person had a hand in the supervoxel.
+    has no voxel afterwards or a person had a hand in the supervoxel. `confidences` says how sure
+    the network is of labels; of others nothing is known.
     """
-    return import_parts(view, [Part(roi, labels)], first_id, existing, joins)
+    return import_parts(view, [Part(roi, labels)], first_id, existing, joins, confidences)
 
 
 def import_parts(
@@ -82,6 +85,7 @@ def import_parts(
     first_id: int,
     existing: Existing = "replace-unedited",
     joins: Collection[Join] = (),
+    confidences: Mapping[int, Confidence] | None = None,
 ) -> Delta:
     """Return the one change that writes several boxes, which do not overlap; see `import_labels`.
 
@@ -89,7 +93,7 @@ def import_parts(
     """
     for part in parts:
         _check(view, part, first_id, existing)
-    return _Import(view, parts, first_id).delta(existing, joins)
+    return _Import(view, parts, first_id, confidences or {}).delta(existing, joins)
 
 
 def _check(view: LabelView, part: Part, first_id: int, existing: str) -> None:
@@ -130,6 +134,7 @@ class _Import:
     view: LabelView
     parts: Sequence[Part]
     first_id: int
+    confidences: Mapping[int, Confidence]
     _by_key: dict[ChunkKey, list[Part]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -149,7 +154,20 @@ class _Import:
         delta = write_voxels(self.view, writes)
         ids = dict(zip(old_labels.tolist(), new_ids.tolist(), strict=True))
         edges = self._edges(delta, [(ids[label], other) for label, other in joins if label in ids])
-        return replace(delta, edges_added=delta.edges_added | edges)
+        statistics = self._with_confidences(delta.statistics, ids)
+        return replace(delta, edges_added=delta.edges_added | edges, statistics=statistics)
+
+    def _with_confidences(
+        self, statistics: Mapping[int, StatisticsChange], ids: Mapping[int, int]
+    ) -> Mapping[int, StatisticsChange]:
+        """Return the statistics with how sure the network is of the labels that are left."""
+        found = dict(statistics)
+        for label in self.confidences.keys() & ids.keys():
+            change = found.get(ids[label])
+            if change is not None and change.after is not None:
+                after = replace(change.after, confidence=self.confidences[label])
+                found[ids[label]] = StatisticsChange(change.before, after)
+        return found
 
     def _writes(
         self, chunks: dict[ChunkKey, Chunk], old_labels: Ids, new_ids: Ids, cleared: Ids

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segmentation_backend.edits.joints import JoinsChange, rejoin
 from segmentation_backend.edits.members import Overlap, count_sides, recoloured
-from segmentation_backend.edits.voxels import write_voxels
+from segmentation_backend.edits.voxels import with_confidence_kept, write_voxels
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import Delta, LabelView
 
@@ -40,7 +40,7 @@ def cut_supervoxels(
     }
     added, removed = rejoin(pieces, view.edges_of(int(members[0])))
     writes = recoloured(parts, members, sides, ids)
-    return write_voxels(view, writes, JoinsChange(added, removed, roi))
+    return with_confidence_kept(write_voxels(view, writes, JoinsChange(added, removed, roi)))
 
 
 def _piece_ids(

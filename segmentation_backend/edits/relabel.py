@@ -20,7 +20,7 @@ from segmentation_backend.edits.blocks import difference_in, look_up, parts_over
 from segmentation_backend.edits.joints import JoinsChange, box_of, rejoin
 from segmentation_backend.edits.kernels import paired_runs
 from segmentation_backend.edits.object_box import ObjectBox, read_object
-from segmentation_backend.edits.voxels import nothing_to_change, write_voxels
+from segmentation_backend.edits.voxels import nothing_to_change, with_confidence_kept, write_voxels
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.labels import ChunkKey, Delta, LabelView
 from segmentation_backend.labels.staging import Write
@@ -82,7 +82,8 @@ class _Relabel:
     def delta(self, dust: int, reserve_ids: Callable[[int], int]) -> Delta:
         codes, voxels = self._pieces()
         ids = self._ids(codes, voxels, dust, reserve_ids)
-        return write_voxels(self.view, self._writes(codes, ids), self._joins(codes, ids))
+        joins = self._joins(codes, ids)
+        return with_confidence_kept(write_voxels(self.view, self._writes(codes, ids), joins))
 
     def _code(self, members: npt.NDArray[np.integer], components: Components) -> Ids:
         """Return a number for each (member, component); 0 outside the object."""

@@ -33,7 +33,7 @@ from segmentation_backend.labels.kernels import changed_box, distinct_ids
 from segmentation_backend.labels.staging import Writes, WriteStream, stage
 from segmentation_backend.labels.statistics import StatisticsTable, joined_statistics
 
-__all__ = ["nothing_to_change", "write_voxels"]
+__all__ = ["nothing_to_change", "with_confidence_kept", "write_voxels"]
 
 Ids: TypeAlias = npt.NDArray[np.uint64]
 Totals: TypeAlias = dict[int, SupervoxelStatistics]
@@ -66,6 +66,17 @@ def write_voxels(
         statistics=statistics,
         moved=frozenset(tally.moved),
     )
+
+
+def with_confidence_kept(delta: Delta) -> Delta:
+    """Return a delta that cuts supervoxels: new pieces are as sure as what they were cut off."""
+    statistics = dict(delta.statistics)
+    for old, new in delta.moved:
+        whole, piece = statistics[old].before, statistics[new]
+        if piece.before is None and piece.after is not None and whole is not None:
+            after = replace(piece.after, confidence=whole.confidence)
+            statistics[new] = StatisticsChange(None, after)
+    return replace(delta, statistics=statistics)
 
 
 def nothing_to_change(message: str) -> InvalidInputError:
@@ -147,7 +158,9 @@ class _Tally:
             return total
         z, y, x = (a - b for a, b in zip(total.sums, lost.sums, strict=True))
         voxels = total.voxels - lost.voxels
-        return SupervoxelStatistics(voxels, total.bbox, (z, y, x)) if voxels else None
+        if not voxels:
+            return None
+        return SupervoxelStatistics(voxels, total.bbox, (z, y, x), total.confidence)
 
 
 def _count(totals: Totals, block: Ids, place: Roi) -> None:

@@ -23,7 +23,7 @@ from segmentation_backend.errors import ErrorKind, FormatError
 from segmentation_backend.inference.grid import Block
 from segmentation_backend.inference.results import BlockResult
 
-__all__ = ["RESULT_VERSION", "BlockCache", "RunCache", "content_key"]
+__all__ = ["RESULT_VERSION", "BlockCache", "ByteCache", "RunCache", "content_key"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +55,8 @@ def content_key(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class BlockCache:
-    """A folder of block results, of a bounded size."""
+class ByteCache:
+    """A folder of files by 64 hexadecimal digits, of a bounded size; what is damaged is removed."""
 
     def __init__(self, folder: Path, max_bytes: int = 4 * 2**30) -> None:
         """Use a folder, made when first written to."""
@@ -66,41 +66,35 @@ class BlockCache:
         """Bytes in the folder when last looked at, and what was written here since."""
         self._unseen = 0
 
-    def run(self, description: Mapping[str, Any]) -> RunCache:
-        """Return the cache of blocks that share everything but their place.
-
-        `description` is JSON: the image and its level, the weights' SHA-256, contrast, parameters.
-        """
-        return RunCache(self, description)
-
-    def find(self, key: str, block: Block) -> BlockResult | None:
-        """Return a result, or None: not there, or not what was written."""
+    def find_bytes(self, key: str) -> bytes | None:
+        """Return what is kept under a key, or None: not there, or not what was written."""
         path = self._path(key)
         try:
-            content = path.read_bytes()
-            result = BlockResult.from_bytes(_verified(content, path), block)
+            content = _verified(path.read_bytes(), path)
         except OSError:
             return None
         except FormatError as error:
-            _log.warning("%s", error)
-            path.unlink(missing_ok=True)
+            self._drop(key, error)
             return None
         # The time of the last change is when it was last of use; removal goes by it.
         with suppress(OSError):
             os.utime(path)
-        return result
+        return content
 
     def holds(self, key: str) -> bool:
-        """Whether there is a file for a result."""
+        """Whether there is a file under a key."""
         return self._path(key).exists()
 
-    def keep(self, key: str, result: BlockResult) -> None:
-        """Write a result; a disk that takes no more costs the cache, not the run."""
-        content = result.to_bytes()
+    def keep_bytes(self, key: str, content: bytes) -> None:
+        """Write a file; a disk that takes no more costs the cache, not the run."""
         try:
             self._write(self._path(key), hashlib.sha256(content).digest() + content)
         except OSError as error:
-            _log.warning("A block result could not be kept in %s: %s", self._folder, error)
+            _log.warning("A block's result could not be kept in %s: %s", self._folder, error)
+
+    def _drop(self, key: str, error: FormatError) -> None:
+        _log.warning("%s", error)
+        self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}{_SUFFIX}"
@@ -146,6 +140,30 @@ class BlockCache:
                 elif path.suffix == _PART and time.time() - status.st_mtime > _PART_SECONDS:
                     path.unlink()
         return found
+
+
+class BlockCache(ByteCache):
+    """A folder of block results, of a bounded size."""
+
+    def run(self, description: Mapping[str, Any]) -> RunCache:
+        """Return the cache of blocks that share everything but their place.
+
+        `description` is JSON: the image and its level, the weights' SHA-256, contrast, parameters.
+        """
+        return RunCache(self, description)
+
+    def find(self, key: str, block: Block) -> BlockResult | None:
+        """Return a result, or None: not there, or not what was written."""
+        content = self.find_bytes(key)
+        try:
+            return None if content is None else BlockResult.from_bytes(content, block)
+        except FormatError as error:
+            self._drop(key, error)
+            return None
+
+    def keep(self, key: str, result: BlockResult) -> None:
+        """Write a result; a disk that takes no more costs the cache, not the run."""
+        self.keep_bytes(key, result.to_bytes())
 
 
 class RunCache:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
@@ -26,7 +25,7 @@ from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import GreyScale, predict_tiles
 from segmentation_backend.inference.reading import Reader, RegionCache
 from segmentation_backend.inference.results import BlockResult
-from segmentation_backend.inference.stitching import RegionLabels, StitchRules
+from segmentation_backend.inference.stitching import RegionLabels, RegionObjects, StitchRules
 from segmentation_backend.models.registry import ModelKind, ModelSpec
 
 __all__ = [
@@ -81,8 +80,8 @@ def segment_region(
     bounds: Roi | None = None,
     options: BlockOptions | None = None,
     class_id: int | None = None,
-) -> NDArray[np.uint32]:
-    """Return the objects in `roi`: uint32 (z, y, x) of its shape, numbered 1..n, 0 = background.
+) -> RegionObjects:
+    """Return the objects in `roi`: labels (z, y, x) of its shape, and how sure the network is.
 
     With `options.around`, of that region's shape, complete inside `roi` only.
 

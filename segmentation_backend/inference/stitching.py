@@ -33,6 +33,7 @@ from segmentation_backend.inference.results import BlockResult, pack, unpack
 __all__ = [
     "BlockObject",
     "RegionLabels",
+    "RegionObjects",
     "StitchRules",
     "Stitcher",
     "region_labels",
@@ -138,6 +139,18 @@ class Stitcher:
         return [other for other in places if other is not None and block.is_beside(other)]
 
 
+@dataclass(frozen=True, slots=True)
+class RegionObjects:
+    """The objects of a region, and how sure the network is of each."""
+
+    labels: NDArray[np.uint32]
+    """(z, y, x), 1..n, 0 = background"""
+    probability: NDArray[np.float32]
+    """(n,) what blocks say of their parts of an object, weighted by the voxels in the region"""
+    agreement: NDArray[np.float32]
+    """(n,) likewise"""
+
+
 class RegionLabels:
     """The labels of a region, filled in block by block."""
 
@@ -152,30 +165,42 @@ class RegionLabels:
         self._first: dict[Coordinate, int] = {}
         self._count = 0
         self._pairs: list[tuple[int, int]] = []
+        self._sure = [np.zeros((3, 1))]
+        """By block, of each object: its voxels here, and its confidences by voxels."""
 
     def add(self, result: BlockResult) -> None:
         """Take a block's objects."""
         index = result.block.index
         self._first[index] = self._count
         part = result.block.core.intersect(self._roi)
+        voxels = np.zeros(result.count, np.int64)
         if not part.is_empty:
             labels = result.labels[part.slices(result.block.box.offset)]
+            voxels = _count(labels, result.count)[1:]
             target = self._labels[part.slices(self._roi.offset)]
             np.add(labels, np.uint32(self._count), out=target, where=labels > 0)
         if self._is_one:
             self._pairs += [(1, self._count + number) for number in range(1, result.count + 1)]
+        self._sure.append(voxels * [np.ones(result.count), result.probability, result.agreement])
         self._count += result.count
         for (a, one), (b, other) in self._stitcher.add(result):
             self._pairs.append((self._first[a] + one, self._first[b] + other))
 
-    def finish(self) -> NDArray[np.uint32]:
-        """Return the objects (z, y, x), numbered 1..n in the order of their first voxels.
+    def finish(self) -> RegionObjects:
+        """Return the objects, numbered 1..n in the order of their first voxels.
 
         It is the end of this object, too: they are written over what it gathered.
         """
         sets = _sets(self._count, np.array(self._pairs, np.int64).reshape(-1, 2))
-        _number(self._labels.reshape(-1), sets)
-        return self._labels
+        numbers = _number(self._labels.reshape(-1), sets)
+        members = numbers[sets]
+        sums = [np.bincount(members, row) for row in np.concatenate(self._sure, axis=1)]
+        voxels, probability, agreement = (row[1:] for row in sums)
+        return RegionObjects(
+            self._labels,
+            (probability / voxels).astype(np.float32),
+            (agreement / voxels).astype(np.float32),
+        )
 
 
 def region_labels(
@@ -189,7 +214,7 @@ def region_labels(
     region = RegionLabels(roi, [result.block for result in results], rules)
     for result in results:
         region.add(result)
-    return region.finish()
+    return region.finish().labels
 
 
 def _sets(count: int, pairs: Pairs) -> NDArray[np.uint32]:
@@ -202,8 +227,11 @@ def _sets(count: int, pairs: Pairs) -> NDArray[np.uint32]:
 
 
 @njit(cache=True, nogil=True)
-def _number(labels: NDArray[np.uint32], sets: NDArray[np.uint32]) -> None:
-    """Replace flat labels by the numbers of their sets, 1..n as they first appear, in place."""
+def _number(labels: NDArray[np.uint32], sets: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Replace flat labels by the numbers of their sets, 1..n as they first appear, in place.
+
+    Returns the number of each set; 0: no label is of it.
+    """
     numbers = np.zeros(sets.size, np.uint32)
     count = 0
     for i in range(labels.size):
@@ -212,6 +240,7 @@ def _number(labels: NDArray[np.uint32], sets: NDArray[np.uint32]) -> None:
             count += 1
             numbers[found] = count
         labels[i] = numbers[found]
+    return numbers
 
 
 def _sizes(result: BlockResult) -> NDArray[np.int64]:

@@ -14,11 +14,13 @@ from segmentation_backend.database.statements import Value, run, run_many, value
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.branches import Path, Segment, within
+from segmentation_backend.labels.confidence import UNKNOWN
 from segmentation_backend.labels.delta import ChunkChange, Delta, StoredChunk
 from segmentation_backend.labels.operations import Lineage, Operation, OperationMeta
 from segmentation_backend.labels.outcome import Outcome
 from segmentation_backend.labels.schema import (
     CHUNKS,
+    CONFIDENCE,
     EDGES,
     MEMBERS,
     OPERATIONS,
@@ -316,7 +318,7 @@ def insert_operation(
             for a, b in sorted(edges)
         ],
         SUPERVOXELS: [
-            (branch, supervoxel, at, *_numbers(after))
+            (branch, supervoxel, at, *_numbers(after), *_confidence(after))
             for supervoxel, (_, after) in delta.statistics.items()
         ],
         MEMBERS: [(branch, s, at, root) for s, root in sorted(outcome.members.items())],
@@ -332,11 +334,20 @@ def _place(change: ChunkChange) -> tuple[Value, ...]:
     return astuple(place) if isinstance(place, StoredChunk) else (None, None, None)
 
 
-def _objects(outcome: Outcome) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _objects(outcome: Outcome) -> Iterator[tuple[int, tuple[Value, ...]]]:
     for root in sorted({*outcome.lineage.removed_roots, *outcome.lineage.added_roots}):
         size = outcome.sizes.get(root)
-        supervoxels, total = (0, None) if size is None else size
-        yield root, (supervoxels, *_numbers(total))
+        supervoxels, total, sure = (0, None, UNKNOWN) if size is None else size
+        mean = sure.mean
+        probability = None if mean is None else mean.probability
+        yield root, (supervoxels, *_numbers(total), *sure, probability)
+
+
+def _confidence(size: SupervoxelStatistics | None) -> tuple[Value, ...]:
+    """Return what goes into the columns `schema.CONFIDENCE`."""
+    if size is None or size.confidence is None:
+        return (None,) * len(CONFIDENCE)
+    return size.confidence
 
 
 def _numbers(size: SupervoxelStatistics | None) -> tuple[int, ...]:

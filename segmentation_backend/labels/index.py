@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from segmentation_backend.database.statements import run, values
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.branches import Path, within
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.labels.delta import ChunkKey, Edge, StoredChunk
 from segmentation_backend.labels.newest import KeyedTable, Row, newest_rows, standing
 from segmentation_backend.labels.schema import (
     CHUNKS,
+    CONFIDENCE,
     EDGES,
     MEMBERS,
     OPERATIONS,
@@ -57,7 +59,7 @@ ChunkRow = tuple[int, StoredChunk | None]
 _PLACES = KeyedTable(
     "label_chunks", ("level", "z", "y", "x"), ("operation_id", "pack", "start", "length")
 )
-_STATISTICS = KeyedTable("label_supervoxels", ("supervoxel",), SIZES)
+_STATISTICS = KeyedTable("label_supervoxels", ("supervoxel",), (*SIZES, *CONFIDENCE))
 _ROOTS = KeyedTable("label_members", ("supervoxel",), ("root",))
 
 
@@ -134,12 +136,13 @@ def changed_statistics(connection: sa.Connection, path: Path) -> set[int]:
 
 
 def size_of(row: Row) -> SupervoxelStatistics | None:
-    """Return what the columns `SIZES` say; None: no voxel."""
-    voxels, z0, y0, x0, z1, y1, x1, *sums = row
+    """Return what the columns `SIZES`, and `CONFIDENCE` if they follow, say; None: no voxel."""
+    voxels, z0, y0, x0, z1, y1, x1, sum_z, sum_y, sum_x, *sure = row
     if not voxels:
         return None
     box = Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
-    return SupervoxelStatistics(voxels, box, (sums[0], sums[1], sums[2]))
+    confidence = Confidence(*sure) if sure and None not in sure else None
+    return SupervoxelStatistics(voxels, box, (sum_z, sum_y, sum_x), confidence)
 
 
 def statistics_of(
@@ -157,7 +160,7 @@ def statistics_in(
     if roi is not None:
         found = statistics_of(connection, path, supervoxels_in(connection, path, roi)).items()
         return {supervoxel: size for supervoxel, size in found if size is not None}
-    columns = ", ".join(f"r.{name}" for name in ("supervoxel", *SIZES))
+    columns = ", ".join(f"r.{name}" for name in ("supervoxel", *SIZES, *CONFIDENCE))
     rows = _standing_rows(connection, path, columns, "r.voxels > 0", ())
     sizes = ((row[0], size_of(row[1:])) for row in rows)
     return {supervoxel: size for supervoxel, size in sizes if size is not None}

@@ -20,6 +20,7 @@ from segmentation_backend.labels.integrity_joins import (
 from segmentation_backend.labels.integrity_rows import (
     branch_merges_name_versions,
     branches_lead_back_to_the_first,
+    confidences_are_shares,
     history_hangs_together,
     ids_were_given_out,
     request_ids_are_unique,
@@ -46,6 +47,7 @@ STORE_INVARIANTS: tuple[Callable[[LabelStorage], Iterator[Finding]], ...] = (
     history_hangs_together,
     rows_belong_to_operations,
     rows_lie_on_the_grid,
+    confidences_are_shares,
     tags_name_versions,
     branch_merges_name_versions,
     request_ids_are_unique,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from segmentation_backend.database import read
 from segmentation_backend.errors import NotFoundError
 from segmentation_backend.labels.chunks import CHUNK_SIDE
+from segmentation_backend.labels.confidence import PARTS
 from segmentation_backend.labels.findings import Finding
 from segmentation_backend.labels.schema import (
     BRANCH_MERGES,
@@ -29,6 +30,7 @@ __all__ = [
     "ROW_TABLES",
     "branch_merges_name_versions",
     "branches_lead_back_to_the_first",
+    "confidences_are_shares",
     "history_hangs_together",
     "ids_were_given_out",
     "request_ids_are_unique",
@@ -151,6 +153,30 @@ def rows_belong_to_operations(storage: LabelStorage) -> Iterator[Finding]:
                     "branch does not have.",
                     _BACKUP,
                 )
+
+
+def confidences_are_shares(storage: LabelStorage) -> Iterator[Finding]:
+    """A supervoxel's confidence is known or not, never half; objects are sorted by its mean."""
+    s, r = SUPERVOXELS.c, ROOTS.c
+    both = (s.probability.is_(None)) & (s.agreement.is_(None))
+    shares = s.probability.between(0, PARTS) & s.agreement.between(0, PARTS)
+    unknown = (r.known_voxels == 0) & r.probability.is_(None)
+    # Whole numbers, so that there is one right answer; never divided by 0.
+    voxels = sa.case((r.known_voxels > 0, r.known_voxels), else_=1)
+    mean = (r.known_voxels > 0) & (r.probability == r.sum_probability // voxels)
+    queries = (
+        (SUPERVOXELS, s.supervoxel, both | sa.func.coalesce(shares, sa.false())),
+        (ROOTS, r.root, unknown | sa.func.coalesce(mean, sa.false())),
+    )
+    with read(storage.engine) as connection:
+        mine = [row.branch_id for row in _branches(connection, storage)]
+        for table, column, is_right in queries:
+            query = sa.select(column, table.c.operation_id)
+            wrong = query.where(table.c.branch_id.in_(mine), ~is_right)
+            for number, operation_id in connection.execute(wrong):
+                what = f"{table.name} says of {number} what no confidence can be."
+                where = f"operation {operation_id}"
+                yield Finding(confidences_are_shares.__name__, where, what, _BACKUP)
 
 
 def rows_lie_on_the_grid(storage: LabelStorage) -> Iterator[Finding]:

@@ -177,7 +177,11 @@ class _Rebase:
             chunk = self.storage.load([reference])[reference]
             table.add(chunk.block, _corner(key, chunk.offset))
         found = table.get(supervoxel)
-        return None if found is None else SupervoxelStatistics(voxels, found.bbox, sums)
+        if found is None:
+            return None
+        sure = change.after if now is None else now
+        confidence = None if sure is None else sure.confidence
+        return SupervoxelStatistics(voxels, found.bbox, sums, confidence)
 
     def _check_ends(self, statistics: Mapping[int, StatisticsChange]) -> None:
         """Refuse a change after which an edge would lead to a supervoxel that is gone."""

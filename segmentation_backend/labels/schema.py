@@ -17,6 +17,8 @@ __all__ = [
     "BRANCHES",
     "BRANCH_MERGES",
     "CHUNKS",
+    "CONFIDENCE",
+    "CONFIDENCE_SUMS",
     "EDGES",
     "MEMBERS",
     "METADATA",
@@ -46,6 +48,13 @@ SIZES = ("voxels", "z0", "y0", "x0", "z1", "y1", "x1", "sum_z", "sum_y", "sum_x"
 
 def _sizes() -> list[sa.Column[int]]:
     return [_number(name) for name in SIZES]
+
+
+CONFIDENCE = ("probability", "agreement")
+"""Columns for how sure a network was of a supervoxel (`confidence.Confidence`); null: by hand."""
+
+CONFIDENCE_SUMS = ("known_voxels", "sum_probability", "sum_agreement")
+"""Columns for that of an object, added up (`confidence.ConfidenceSums`)."""
 
 
 VOLUMES = sa.Table(
@@ -155,6 +164,7 @@ SUPERVOXELS = sa.Table(
     _key("operation_id"),
     # 0 voxels: gone since this operation; its other numbers are 0 too.
     *_sizes(),
+    *(sa.Column(name, _ID) for name in CONFIDENCE),
     sa.Index("label_supervoxels_by_operation", "branch_id", "operation_id"),
     sa.Index("label_supervoxels_by_box", "branch_id", "z1", "z0", "y0", "y1", "x0", "x1"),
     sqlite_with_rowid=False,
@@ -171,7 +181,18 @@ ROOTS = sa.Table(
     # What the object is since then; 0 supervoxels: there is none of this root id any more.
     _number("supervoxels"),
     *_sizes(),
+    *(_number(name) for name in CONFIDENCE_SUMS),
+    # Their mean, for the order; null: nothing is known.
+    sa.Column("probability", _ID),
     sa.Index("label_roots_by_size", "branch_id", "voxels", "root"),
+    sa.Index(
+        "label_roots_by_probability",
+        "branch_id",
+        "probability",
+        "root",
+        sqlite_where=sa.text("probability IS NOT NULL"),
+        postgresql_where=sa.text("probability IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segmentation_backend.geometry import Coordinate, Roi
+from segmentation_backend.labels.confidence import PARTS, Confidence, ConfidenceSums
 from segmentation_backend.labels.kernels import accumulate
 
 __all__ = [
@@ -30,6 +31,9 @@ class SupervoxelStatistics:
     """Tight, level 0."""
     sums: Coordinate
     """Sums of the voxels' z, y, x coordinates; the centroid is their mean."""
+    confidence: Confidence | None = None
+    """How sure the network was that made it; None: made by hand. It stays what it was when voxels
+    come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,20 @@ class ObjectStats:
     """Mean voxel position, z, y, x, level 0."""
     supervoxels: int
     """How many supervoxels the object is joined from."""
+    confidence: Confidence | None = None
+    """The mean over the voxels of supervoxels that a network made; None: there are none."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the object as the HTTP interface shows it; the id is a string."""
+        probability, agreement = self.confidence or (None, None)
         return {
             "id": str(self.root),
             "bbox": self.bbox.to_json(),
             "voxels": self.voxels,
             "centroid": list(self.centroid),
             "supervoxels": self.supervoxels,
+            "probability": None if probability is None else probability / PARTS,
+            "agreement": None if agreement is None else agreement / PARTS,
         }
 
 
@@ -63,17 +72,23 @@ def sum_statistics(root: int, parts: Sequence[SupervoxelStatistics]) -> ObjectSt
         voxels += part.voxels
         bbox = bbox.union(part.bbox)
         z, y, x = z + part.sums[0], y + part.sums[1], x + part.sums[2]
-    return ObjectStats(root, bbox, voxels, (z / voxels, y / voxels, x / voxels), len(parts))
+    sure = ConfidenceSums.total(ConfidenceSums.of(p.voxels, p.confidence) for p in parts)
+    centroid = (z / voxels, y / voxels, x / voxels)
+    return ObjectStats(root, bbox, voxels, centroid, len(parts), sure.mean)
 
 
 def joined_statistics(
     a: SupervoxelStatistics | None, b: SupervoxelStatistics
 ) -> SupervoxelStatistics:
-    """Return the statistics of two sets of voxels that have none in common; None is no voxel."""
+    """Return the statistics of two sets of voxels that have none in common; None is no voxel.
+
+    A network's confidence in the one, or else the other, stays.
+    """
     if a is None:
         return b
     z, y, x = (p + q for p, q in zip(a.sums, b.sums, strict=True))
-    return SupervoxelStatistics(a.voxels + b.voxels, a.bbox.union(b.bbox), (z, y, x))
+    sure = b.confidence if a.confidence is None else a.confidence
+    return SupervoxelStatistics(a.voxels + b.voxels, a.bbox.union(b.bbox), (z, y, x), sure)
 
 
 class StatisticsTable:

@@ -29,7 +29,8 @@ from segmentation_backend.labels.delta import (
     StoredChunk,
 )
 from segmentation_backend.labels.joins import RootCache, StoredJoins
-from segmentation_backend.labels.objects import ObjectSize, ordered, page_of, sizes_of
+from segmentation_backend.labels.object_pages import Page, ordered, page_of
+from segmentation_backend.labels.objects import ObjectSize, sizes_of
 from segmentation_backend.labels.packs import PackStore
 from segmentation_backend.labels.schema import OPERATIONS
 from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
@@ -275,10 +276,10 @@ class LabelStorage:
         }
         return {root: size for root, size in sums.items() if size is not None}
 
-    def objects(self, roi: Roi | None, version: int, sort: str, limit: int) -> list[ObjectStats]:
-        """Return the first objects, by `sort`, with a supervoxel whose box overlaps `roi`."""
+    def objects(self, roi: Roi | None, version: int, page: Page) -> list[ObjectStats]:
+        """Return a page of the objects with a supervoxel whose box overlaps `roi` (None: all)."""
         if self.base is None and roi is None:
-            return self.query(version, lambda c, path: page_of(c, path, sort, limit))
+            return self.query(version, lambda c, path: page_of(c, path, page))
         inside: Collection[int]
         if self.base is not None or roi is None:
             inside = self.statistics_in(roi, version)
@@ -286,7 +287,7 @@ class LabelStorage:
             inside = self.query(version, lambda c, path: index.supervoxels_in(c, path, roi))
         roots = set(self.agglomeration(version).roots_of(inside).values())
         sizes = self.sizes_of(roots, version)
-        return ordered((size.stats(root) for root, size in sizes.items()), sort, limit)
+        return ordered((size.stats(root) for root, size in sizes.items()), page)
 
     def describe(self, operation_id: int) -> str:
         """Return "Operation 7 (merge by ann)", for messages."""

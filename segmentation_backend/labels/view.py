@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.delta import ChunkKey, Edge
 from segmentation_backend.labels.ids import check_id
+from segmentation_backend.labels.object_pages import Page
 from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
 from segmentation_backend.labels.storage import LabelStorage
 
@@ -23,8 +25,6 @@ __all__ = ["LabelView"]
 Ids = npt.NDArray[np.uint64]
 
 _NO_IDS: Ids = np.zeros(0, dtype=np.uint64)
-
-_SORT_KEYS = ("-voxels", "voxels", "root", "-root")
 
 
 class LabelView:
@@ -214,21 +214,23 @@ class LabelView:
         return [sizes[roots[s]].stats(roots[s]) for s in supervoxels]
 
     def objects(
-        self, roi: Roi | None = None, sort: str = "-voxels", limit: int = 1000
+        self,
+        roi: Roi | None = None,
+        sort: str = "-voxels",
+        limit: int = 1000,
+        after: int | None = None,
     ) -> list[ObjectStats]:
         """Return objects with a supervoxel whose box overlaps `roi` (None: all), by `sort`.
 
-        At most `limit` of them, each with the statistics of the whole object.
-        `sort` is "voxels" or "root", with "-" for the largest first; ties fall by root.
+        At most `limit` of them, each with the statistics of the whole object. `sort` is one of
+        `object_pages.ORDERS`. `after` names the object that the page begins behind: the last one
+        of the page before (NotFoundError OBJECT_NOT_FOUND where there is none of this id).
         """
-        if sort not in _SORT_KEYS or limit < 0:
-            raise InvalidInputError(
-                f"objects cannot be sorted by {sort!r} with limit {limit}; sort is one of "
-                f"{', '.join(_SORT_KEYS)}, limit at least 0.",
-                ErrorKind.INVALID_PARAMETER,
-            )
+        page = Page(sort, limit)
+        if after is not None:
+            page = replace(page, after=self.object(after))
         whole = roi is not None and roi.encloses(self.bounds)
-        return self.storage.objects(None if whole else roi, self.version, sort, limit)
+        return self.storage.objects(None if whole else roi, self.version, page)
 
 
 def _pasted(chunks: Mapping[ChunkKey, Chunk], roi: Roi) -> Ids:

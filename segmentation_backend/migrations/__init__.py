@@ -16,7 +16,7 @@ from sqlalchemy import exc
 
 __all__ = ["NEWEST", "REVISIONS", "Begin", "Copy", "bring_up_to_date", "upgrade"]
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every revision, the oldest first."""
 
 NEWEST = REVISIONS[-1]

@@ -20,6 +20,7 @@ import zstandard
 
 from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.workspace.heat_maps import HeatMaps
 from segmentation_backend.workspace.resampling import to_level_zero
 
 __all__ = ["FoundSoFar", "found_in"]
@@ -51,6 +52,8 @@ class FoundSoFar:
         """
         self.blocks = 0
         """How many are there."""
+        self.maps: HeatMaps | None = None
+        """Where the network's maps are kept, if they are."""
         self._folder = _place(folder, run_id)
         self._roi = roi
         self._voxel_size = voxel_size

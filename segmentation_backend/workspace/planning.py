@@ -87,6 +87,8 @@ class SegmentationPlan:
     """One of `PURPOSES`."""
     sections: tuple[int, ...] | None = None
     """Level-0 sections of the plane, ascending, each segmented for itself; `roi` is around them."""
+    keep_maps: bool = False
+    """Whether the network's maps are kept for the viewer."""
 
     @property
     def voxels(self) -> int:
@@ -139,6 +141,7 @@ class SegmentationPlan:
             "purpose": self.purpose,
             "polygon": None if self.polygon is None else [list(p) for p in self.polygon],
             "sections": None if self.sections is None else list(self.sections),
+            "keep_maps": self.keep_maps,
         }
 
     @classmethod
@@ -166,6 +169,7 @@ class SegmentationPlan:
             purpose=value.get("purpose", "segment"),
             polygon=_polygon(value.get("polygon")),
             sections=tuple(value["sections"]) if value.get("sections") else None,
+            keep_maps=value.get("keep_maps", False),
         )
 
 

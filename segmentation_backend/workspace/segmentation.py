@@ -17,6 +17,7 @@ import numpy.typing as npt
 from segmentation_backend import edits
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.models.registry import ModelSpec, find_model
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from segmentation_backend.inference.grid import BlockGrid
     from segmentation_backend.inference.results import BlockResult
     from segmentation_backend.inference.runner import Mode, Plane
+    from segmentation_backend.inference.stitching import RegionObjects
     from segmentation_backend.models.engines import FastNetwork
     from segmentation_backend.workspace.segmenting import Segmenting
 
@@ -57,6 +59,8 @@ class _Found:
     around: Roi
     roi: Roi
     provenance: dict[str, Any]
+    confidences: dict[int, Confidence]
+    """How sure the network is of each object of the region."""
     within: Within = None
 
     @property
@@ -103,13 +107,15 @@ class _FoundEach:
         """Return the change that writes the objects and joins them to their other halves."""
         parts: list[edits.Part] = []
         joins: list[tuple[int, int]] = []
+        confidences: dict[int, Confidence] = {}
         before = 0
         for found in self.each:
             parts.append(found.part(before))
             joins += [(label + before, other) for label, other in found.joins(view, existing)]
+            confidences |= {before + label: sure for label, sure in found.confidences.items()}
             before += int(found.provenance["objects"])
         known = cast("edits.Existing", existing)
-        return edits.import_parts(view, parts, first_id, known, joins)
+        return edits.import_parts(view, parts, first_id, known, joins, confidences)
 
 
 def commit_plan(
@@ -229,9 +235,10 @@ def _segment(
         chunk=_remote_chunk(image, info, plan.level),
         voxel_size=plan.level_voxel_size,
         around=level_around,
+        keep_maps=plan.keep_maps,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, last),
     )
-    labels = segment_region(
+    objects = segment_region(
         read,
         plan.level_roi,
         bounds=bounds,
@@ -247,9 +254,11 @@ def _segment(
     )
     reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
     around = plan.roi.grow(reach).intersect(info.bounds)
-    fine = to_level_zero(labels, level_around, plan.level_voxel_size, around, info.voxel_size)
+    fine = to_level_zero(
+        objects.labels, level_around, plan.level_voxel_size, around, info.voxel_size
+    )
     provenance = _provenance(plan, info, contrast, opened, grid)
-    return _numbered(fine, around, plan.roi, provenance, _within(plan, around))
+    return _numbered(fine, around, plan, provenance, objects)
 
 
 def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
@@ -274,7 +283,7 @@ def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Prog
     fine = to_level_zero(labels, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size)
     grid = BlockGrid.plan(bounds, plan.mode, plan.plane)
     provenance = _provenance(plan, info, None, opened, grid)
-    return _numbered(fine, plan.roi, plan.roi, provenance, _within(plan, plan.roi))
+    return _numbered(fine, plan.roi, plan, provenance)
 
 
 def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | None:
@@ -289,28 +298,35 @@ def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | N
 
 
 def _show(show: FoundSoFar, voxel_size: VoxelSize, last: int, result: BlockResult) -> None:
+    if show.maps is not None and result.maps is not None:
+        show.maps.add(result.maps, result.block.core)
     if show.blocks + 1 != last:
         show.add(result.core_labels, result.block.core, voxel_size)
 
 
-def _within(plan: SegmentationPlan, around: Roi) -> Within:
-    """Return where a plan may change voxels."""
-    if plan.polygon is None:
-        return None
-    return across(plan.polygon, PLANES[plan.plane], around)
-
-
 def _numbered(
-    labels: Labels, around: Roi, roi: Roi, provenance: dict[str, Any], within: Within
+    labels: Labels,
+    around: Roi,
+    plan: SegmentationPlan,
+    provenance: dict[str, Any],
+    objects: RegionObjects | None = None,
 ) -> _Found:
     """Return the objects of the region, numbered 1..n; those around it only are left out."""
-    inside = labels[roi.slices(around.offset)]
-    where = cut(within, around, roi)
+    within = None
+    if plan.polygon is not None:
+        within = across(plan.polygon, PLANES[plan.plane], around)
+    inside = labels[plan.roi.slices(around.offset)]
+    where = cut(within, around, plan.roi)
     ids = fastremap.unique(np.ascontiguousarray(inside if where is None else inside * where))
     ids = ids[ids > 0]
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
     numbers[ids] = np.arange(1, len(ids) + 1)
-    return _Found(numbers[labels], around, roi, provenance | {"objects": len(ids)}, within)
+    confidences = {}
+    if objects is not None:
+        shares = np.stack([objects.probability, objects.agreement], 1)[ids - 1].tolist()
+        confidences = {number: Confidence.of(*both) for number, both in enumerate(shares, 1)}
+    provenance |= {"objects": len(ids)}
+    return _Found(numbers[labels], around, plan.roi, provenance, confidences, within)
 
 
 def _provenance(

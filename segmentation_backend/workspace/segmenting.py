@@ -25,6 +25,7 @@ from segmentation_backend.workspace.drawn_regions import across, check_polygon
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, encode_labels, etag_of
 from segmentation_backend.workspace.found import FoundSoFar, found_in
+from segmentation_backend.workspace.heat_maps import HeatMaps, map_in
 from segmentation_backend.workspace.networks import check_engine, chosen_parameters
 from segmentation_backend.workspace.planning import (
     PLANES,
@@ -99,6 +100,7 @@ class Segmenting(ABC):
         purpose: str = "segment",
         polygon: Sequence[Sequence[float]] | None = None,
         sections: Sequence[int] | None = None,
+        keep_maps: bool = False,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -158,6 +160,7 @@ class Segmenting(ABC):
             purpose=purpose,
             polygon=corners,
             sections=each,
+            keep_maps=keep_maps and not is_rehearsal,
         )
         if enforce_budget:
             check_budget(plan, self.max_voxels)
@@ -186,7 +189,10 @@ class Segmenting(ABC):
         within = None
         if plan.polygon is not None:
             within = across(plan.polygon, PLANES[plan.plane], plan.roi)
-        return FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size, within)
+        found = FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size, within)
+        if plan.keep_maps:
+            found.maps = HeatMaps(self.data_dir, run_id)
+        return found
 
     def found_chunk(self, run_id: str, blocks: int, roi: Roi) -> EncodedChunk:
         """Return part of what a run has found, encoded for Neuroglancer.
@@ -197,6 +203,16 @@ class Segmenting(ABC):
         return EncodedChunk(
             etag_of(f"{run_id}-{blocks}", roi),
             lambda: encode_labels(found_in(folder, run_id, roi).astype(np.uint64)),
+        )
+
+    def map_chunk(self, run_id: str, kind: str, blocks: int, roi: Roi) -> EncodedChunk:
+        """Return part of one of a run's maps (see `map_in`), as the bytes of (z, y, x).
+
+        `roi` is in voxels of the level that the run read, `blocks` says how many were finished.
+        """
+        return EncodedChunk(
+            etag_of(f"{run_id}-{kind}-{blocks}", roi),
+            lambda: map_in(self.data_dir, run_id, kind, roi).tobytes(),
         )
 
     def rehearse(

@@ -217,14 +217,15 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         roi: Roi | None = None,
         sort: str = "-voxels",
         limit: int = 1000,
+        after: int | None = None,
     ) -> list[ObjectStats]:
-        """Return objects with their boxes and sizes, largest first.
+        """Return objects with boxes, sizes and confidence, largest first; see `LabelView.objects`.
 
         Over base labels: those that are counted; with a `roi` that is not too large, all in it.
         """
         if roi is not None:
             self.repository(volume).count_base_over(roi)
-        return self.at(volume, version).objects(roi=roi, sort=sort, limit=limit)
+        return self.at(volume, version).objects(roi, sort, limit, after)
 
     def object(
         self, volume: str, root: int, version: int | None = None, point: Coordinate | None = None

@@ -110,6 +110,15 @@ export class Api {
     return this.request("GET", `${this.volume}/objects/${id}?point=${voxel}`);
   }
 
+  /**
+   * @param {{version: number, sort: string, limit: number, after?: string}} query
+   * @returns {Promise<import("./types.js").ObjectRow[]>}
+   */
+  async objects(query) {
+    const text = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, `${value}`]));
+    return (await this.request("GET", `${this.volume}/objects?${text}`)).objects;
+  }
+
   /** @param {Zyx[]} sources @param {Zyx[]} sinks @param {number} base_version */
   split(sources, sinks, base_version) {
     return this.edit("/split", { sources, sinks, base_version });

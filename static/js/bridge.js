@@ -182,6 +182,18 @@ export class Bridge {
     return [at("z"), at("y"), at("x")];
   }
 
+  /** @param {Zyx} voxel comes to the middle of the view, (z, y, x) */
+  lookAt(voxel) {
+    const { position, coordinateSpace } = this.viewer;
+    const { names } = coordinateSpace.value;
+    const place = Float32Array.from(position.value);
+    for (const [axis, name] of ["z", "y", "x"].entries()) {
+      // The middle of it: voxels reach from their number to the next one.
+      place[names.indexOf(name)] = (voxel[axis] ?? 0) + 0.5;
+    }
+    position.value = place;
+  }
+
   /** @param {PointerEvent} event */
   noteHover(event) {
     for (const { element, sliceView } of this.viewer.display.panels) {
@@ -284,6 +296,12 @@ export class Bridge {
     return Array.isArray(found) ? found : [];
   }
 
+  /** @param {string} name @returns {{name: string, source?: unknown} | null} the layer's state JSON */
+  layerState(name) {
+    const layers = /** @type {{name: string}[]} */ (this.viewState()["layers"] ?? []);
+    return layers.find((layer) => layer.name === name) ?? null;
+  }
+
   /** @param {string} name */
   removeLayer(name) {
     const { layerManager } = this.viewer;
@@ -357,11 +375,7 @@ export class Bridge {
 
   /** @returns {string[]} URLs the label layer reads from, without the format's name in front */
   labelUrls() {
-    const layers = /** @type {{name?: string, source?: unknown}[]} */ (
-      this.viewState()["layers"] ?? []
-    );
-    const source = layers.find((layer) => layer.name === this.labelLayer)?.source ?? [];
-    return [source]
+    return [this.layerState(this.labelLayer)?.source ?? []]
       .flat()
       .map((entry) => (typeof entry === "string" ? entry : String(Object(entry).url ?? "")))
       .filter((url) => url !== "")

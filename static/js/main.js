@@ -10,6 +10,7 @@ import { mountEdit } from "./panels/edit.js";
 import { mountHeader } from "./panels/header.js";
 import { mountHelp } from "./panels/help.js";
 import { mountHistory } from "./panels/history.js";
+import { mountObjects } from "./panels/objects.js";
 import { mountSegment } from "./panels/segment.js";
 import { mountShare } from "./panels/share.js";
 import { mountToasts } from "./toasts.js";
@@ -87,7 +88,7 @@ async function start() {
   const cards = h("div", { class: "cards-column" });
   root.append(cards);
   const parts = [help, header, mountSegment(cards, context), mountEdit(cards, context),
-    mountHistory(cards, context), mountShare(root, context)];
+    mountObjects(cards, context), mountHistory(cards, context), mountShare(root, context)];
   store.subscribe((state) => parts.forEach((part) => part.render(state)));
   bridge.onSelection(() => store.set({ picks: bridge.selection() }));
   listenForKeys(keymap, performer(parts));

@@ -9,6 +9,7 @@
 
 export const CONTRAST = "contrast";
 export const EXISTING = "existing";
+export const MAPS = "maps";
 export const VOXEL_SIZE = "voxel_size_nm";
 export const ENGINE = "engine";
 export const PRESET = "preset";
@@ -111,6 +112,16 @@ function classChoice({ models }) {
   }];
 }
 
+/** @type {Setting} */
+const maps = {
+  ...NO_RANGE,
+  name: MAPS,
+  label: "Keep heat maps",
+  help: "Shows how probable the network finds each voxel, and where it sees centres, as layers over the image. What was segmented without them is computed again.",
+  kind: "switch",
+  default: false,
+};
+
 /** @param {Session} session @returns {[title: string, settings: Setting[]][]} the form, group by group */
 export function settingGroups(session) {
   const left = new Map(session.parameters.map((parameter) => [parameter.name, parameter]));
@@ -126,7 +137,7 @@ export function settingGroups(session) {
   // Nothing that the server knows is hidden because this page has no word for it.
   const others = [...left.keys()].flatMap((name) => described(name, []));
   if (others.length > 0) found.push(["Others", others]);
-  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [...classChoice(session), engine, preset]], ["Writing", [existing]]];
+  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [...classChoice(session), engine, preset]], ["Writing", [existing, maps]]];
 }
 
 /** @param {Setting} setting @param {SettingValue} value @returns {string | null} what is wrong */
@@ -197,7 +208,7 @@ export function restored(settings, text) {
  */
 export function optionsOf(settings, values, shown) {
   const changed = differing(settings, values);
-  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, [CLASS]: kind, ...parameters } = changed;
+  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, [CLASS]: kind, [MAPS]: keepMaps, ...parameters } = changed;
   return {
     parameters,
     existing: values[EXISTING] ?? null,
@@ -206,5 +217,6 @@ export function optionsOf(settings, values, shown) {
     ...(typeof kind === "string" ? { class: kind } : {}),
     ...(typeof how === "string" ? { preset: how } : {}),
     ...(greys === "shown" && shown !== null ? { grey_range: shown } : {}),
+    ...(keepMaps === true ? { maps: true } : {}),
   };
 }

@@ -84,6 +84,17 @@ export interface Operation {
   request_id: string | null;
 }
 
+/** An object of the list; how sure the network is of it is null where no network made it. */
+export interface ObjectRow {
+  id: Id;
+  bbox: Roi;
+  voxels: number;
+  volume_nm3: number;
+  centroid: Zyx;
+  probability: number | null;
+  agreement: number | null;
+}
+
 export interface EditAnswer {
   operation_id: number;
   version: number;
@@ -125,6 +136,7 @@ export interface SegmentOptions {
   engine?: string;
   preset?: string;
   class?: string;
+  maps?: boolean;
 }
 
 /** What was drawn: corners of a polygon lie on one section, in voxels. */
@@ -176,8 +188,8 @@ export interface Job {
   operation_id: number | null;
   error: { kind: string; message: string } | null;
   /** What a dry run found: objects by what would become of them. */
-  /** While it runs: how many blocks can be looked at. Of a rehearsal: what would change. */
-  result: { blocks: number } | Change | null;
+  /** How many blocks can be looked at, while it runs, and as maps (ever after). Of a rehearsal: what would change. */
+  result: { blocks: number; maps: number } | Change | null;
   user: string;
   kind: string;
 }

@@ -19,6 +19,7 @@ from serving import Server
 from segmentation_backend.edits import import_labels
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelRepository, OperationMeta
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import Workspace
 
@@ -140,7 +141,10 @@ def _commit_labels(data_dir: Path, name: str, labels: np.ndarray[Any, Any]) -> N
         workspace.engine, data_dir / "packs" / name, name, info.label_levels
     )
     first = repository.reserve_ids(int(labels.max()))
-    delta = import_labels(repository.at(), Roi((0, 0, 0), labels.shape), labels, first)
+    roi = Roi((0, 0, 0), labels.shape)
+    # Of the last one nothing is known.
+    sure = {n: Confidence.of(0.97 - n % 5 / 10, 1 - n % 2 / 3) for n in range(1, labels.max())}
+    delta = import_labels(repository.at(), roi, labels, first, confidences=sure)
     repository.commit(delta, OperationMeta(kind="import", user="setup"))
     workspace.close()
 

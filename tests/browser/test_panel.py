@@ -134,6 +134,38 @@ def test_every_control_is_reached_by_tab_and_shows_it(opened: Page) -> None:
         assert name in words
     for name in ("Orthoplane", "Parameters", "Redo", "Split an object", "imported", "Share"):
         assert name in words
+    assert "All objects" in words
+
+
+def test_the_least_sure_objects_are_listed_first_and_shown_by_a_click(
+    opened: Page, labelled: Server, shot: Callable[..., Path]
+) -> None:
+    opened.locator("details", has_text="All objects").locator("summary").click()
+    rows = opened.locator(".object")
+    wait_until(opened, lambda: rows.count() > 0, 10, "the list")
+    path = "/volumes/tissue/objects?sort=probability&limit=50"
+    expected = labelled.request("GET", path)["objects"]
+    assert [row.get_attribute("data-id") for row in rows.all()] == [o["id"] for o in expected]
+    assert rows.first.locator(".figure").inner_text().strip() == "57%"
+    assert "57%" in str(rows.first.locator(".figure").get_attribute("title"))
+    rows.first.click()
+    assert picked(opened) == [expected[0]["id"]]
+    z, y, x = opened.evaluate("testBridge.view().panels[0].centre")
+    assert [z, y, x] == pytest.approx([v + 0.5 for v in expected[0]["centroid"]], abs=0.01)
+    assert rows.first.get_attribute("aria-current") == "true"
+    for scheme in ("light", "dark"):
+        opened.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        opened.wait_for_timeout(250)  # until colours have faded over
+        shot(f"objects-{scheme}")
+    opened.get_by_label("Order of the objects").select_option("-voxels")
+    largest = labelled.request("GET", "/volumes/tissue/objects?limit=1")["objects"][0]
+    wait_until(
+        opened, lambda: rows.first.get_attribute("data-id") == largest["id"], 10, "the new order"
+    )
+    unknown = next(o["id"] for o in expected if o["probability"] is None)
+    row = opened.locator(f".object[data-id='{unknown}']")
+    assert row.locator(".figure").inner_text().strip() == "–"
+    opened.keyboard.press("Escape")
 
 
 def test_help_lists_the_bound_keys_and_closes_with_escape(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import look_at, open_volume, wait_for, wait_until
+from looking import colour_at, look_at, open_volume, view_state, wait_for, wait_until
 from playwright.sync_api import BrowserContext, Locator, Page, Request
 from serving import Server
 
@@ -87,6 +87,38 @@ def test_parameters_are_sent_and_stand_in_the_history(
     assert provenance["parameters"]["confidence_thr"] == 0.7
     assert provenance["parameters"]["fine_boundaries"] is True
     assert (provenance["level"], provenance["existing"]) == (1, "fill-empty")
+
+
+def test_heat_maps_lie_over_the_image_where_they_are_known(
+    opened: Page, labelled: Server, sent: list[dict[str, Any]], shot: Callable[..., Path]
+) -> None:
+    look_at(opened, (60, 90, 90), 0.35)
+    unfold(opened)
+    opened.get_by_label("Keep heat maps").check()
+    unfold(opened)
+    assert chips(opened) == ["keep heat maps"]
+    tile(opened, "Slice").click()
+    assert ended(opened).startswith("Done")
+    assert sent[0]["maps"] is True
+    layers = {layer["name"]: layer for layer in view_state(opened)["layers"]}
+    assert layers["probability"]["type"] == layers["centres"]["type"] == "image"
+    assert layers["probability"].get("visible", True)
+    assert layers["centres"]["visible"] is False
+    wait_for(opened, "viewer.isReady()")
+    # Labels aside: what is left are grey values and the map over them.
+    opened.evaluate("testBridge.removeLayer('mitochondria')")
+    wait_for(opened, "viewer.isReady()")
+    shot("heat-map")
+    roi = newest(labelled)["provenance"]["roi"]
+    (_, y0, x0), (_, height, width) = roi["offset"], roi["shape"]
+    inside = [(60, y0 + height * k // 9, x0 + width * k // 9) for k in range(1, 9)]
+    assert all(is_tinted(colour_at(opened, voxel)) for voxel in inside)
+    look_at(opened, (64, 90, 90), 0.35)
+    assert not any(is_tinted(colour_at(opened, (64, y, x))) for _, y, x in inside)
+
+
+def is_tinted(colour: tuple[int, int, int]) -> bool:
+    return max(colour) - min(colour) > 3
 
 
 def test_what_differs_is_seen_on_the_closed_form_kept_and_reset(

@@ -169,12 +169,12 @@ def test_the_embedded_model_gives_the_same_objects_in_quarters(mode, tmp_path):
 
     def run(roi):
         results = {}
-        labels = segment_region(
+        found = segment_region(
             source.read, roi, network, spec, grey, "xy", mode, parameters,
             lambda share, text: None, bounds=bounds,
             options=BlockOptions(on_block=lambda r: results.setdefault(r.block.index, r)),
         )  # fmt: skip
-        return labels, results
+        return found.labels, results
 
     roi = Roi((1, 300, 10), (1 if mode == "slice" else 2, 400, 80))
     whole, _ = run(roi)

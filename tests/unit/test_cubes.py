@@ -40,7 +40,7 @@ def run(roi, network=None, mode="stack", cache=None, **more):
             Source(CLOUDS, BOUNDS).read, roi, network or Counted(), SPEC, Grey(), "xy", mode,
             InferenceParameters(min_size=30, min_extent=2), lambda share, text: None,
             bounds=BOUNDS, options=options, **more,
-        )  # fmt: skip
+        ).labels  # fmt: skip
 
 
 def same_objects(one, other):

@@ -204,12 +204,12 @@ def test_a_region_again_is_served_without_reading_or_computing(tmp_path):
         options = BlockOptions(cache=BlockCache(tmp_path), identity=call["identity"])
         source.boxes.clear()
         network.shapes.clear()
-        labels = segment_region(
+        found = segment_region(
             source.read, roi, network, find_model("mitoglance_small", tmp_path),
             Grey(call["mean"]), "xy", "slice", InferenceParameters(min_area=call["area"]),
             lambda share, text: None, bounds=bounds, options=options,
         )  # fmt: skip
-        return labels, len(network.shapes), len(source.boxes)
+        return found.labels, len(network.shapes), len(source.boxes)
 
     roi = Roi((1, 100, 0), (1, 500, 200))
     first, *work = run(roi)

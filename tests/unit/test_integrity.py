@@ -232,6 +232,11 @@ DAMAGE: dict[str, tuple[str | Callable[[Editor], None], str, str]] = {
         "rows_lie_on_the_grid",
         "chunk (40",
     ),
+    "half a confidence": (
+        "UPDATE label_supervoxels SET probability = 9000 WHERE supervoxel = 1",
+        "confidences_are_shares",
+        "label_supervoxels says of 1",
+    ),
     "a tag of nothing": (
         "UPDATE label_tags SET version = 99",
         "tags_name_versions",

@@ -65,8 +65,9 @@ def use(repository: LabelRepository) -> None:
         view.members(1)
         view.edges_of(1)
         view.objects(Roi((0, 0, 0), (10, 10, 10)))
-        for sort in ("voxels", "-root"):
+        for sort in ("voxels", "-root", "probability", "-probability"):
             view.objects(sort=sort)
+            view.objects(sort=sort, limit=1, after=view.objects()[0].root)
         lineage(view.storage, 1, view.version)
         blame(view.storage, (0, 0, 0), view.version)
     object_changes(repository.at().storage, 3, repository.head)

@@ -125,8 +125,11 @@ def check_reads_the_same(data_dir: Path, expected: dict[str, Any]) -> None:
         assert {t.name: t.version for t in workspace.tags(name)} == known["tags"]
         for version, before in enumerate(known["versions"]):
             assert digest(workspace, name, version) == before["voxels"]
-            objects = workspace.at(name, version).objects(sort="root")
-            assert [o.to_json() for o in objects] == before["objects"]
+            objects = [o.to_json() for o in workspace.at(name, version).objects(sort="root")]
+            # Of what these releases segmented nobody knows how sure the network was.
+            assert {o.pop("probability", 0) for o in objects} <= {None}
+            assert {o.pop("agreement", 0) for o in objects} <= {None}
+            assert objects == before["objects"]
     workspace.close()
 
 
@@ -177,6 +180,11 @@ def test_the_rest_of_a_release_is_kept(data_dir: Path, expected: dict[str, Any])
     engine.dispose()
 
 
+def in_words(index: Any) -> str:
+    options = {name: str(value) for name, value in index.get("dialect_options", {}).items()}
+    return str(index | {"dialect_options": options})
+
+
 def shape_of(engine: sa.Engine) -> dict[str, object]:
     """Return what `compare_metadata` does not look at: keys, and SQLite's own words."""
     inspector = sa.inspect(engine)
@@ -186,7 +194,7 @@ def shape_of(engine: sa.Engine) -> dict[str, object]:
             [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(name)],
             inspector.get_pk_constraint(name),
             sorted(map(str, inspector.get_unique_constraints(name))),
-            sorted(map(str, inspector.get_indexes(name))),
+            sorted(map(in_words, inspector.get_indexes(name))),
         )
         for name in names
     }

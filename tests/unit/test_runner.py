@@ -55,7 +55,7 @@ def run(source, roi, tmp_path, plane="xy", mode="slice", progress=lambda share, 
     return segment_region(
         source.read, roi, Threshold(), spec, Grey(), plane, mode, parameters, progress,
         bounds=source.bounds,
-    )  # fmt: skip
+    ).labels  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_stuff_is_one_object_in_all_blocks(tmp_path):
     labels = segment_region(
         source.read, roi, Threshold(), stuff, Grey(), "xy", "slice", InferenceParameters(),
         lambda share, text: None, bounds=source.bounds,
-    )  # fmt: skip
+    ).labels  # fmt: skip
     np.testing.assert_array_equal(labels, source.array[roi.slices()] > 128)
 
 
@@ -223,7 +223,7 @@ def test_a_run_that_is_short_of_memory_says_so_and_finds_the_same(tmp_path, monk
             source.read, roi, network, find_model("mitoglance_small", tmp_path), Grey(), "xy",
             "stack", InferenceParameters(), lambda share, text: told.append(text),
             bounds=source.bounds,
-        )  # fmt: skip
+        ).labels  # fmt: skip
 
     source, roi, told = Source(), Roi((4, 10, 10), (8, 75, 65)), []
     expected = found(Threshold(), [])

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.confidence import PARTS
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import EditContext, GreyRange, SegmentationPlan, Workspace
 from segmentation_backend.workspace.drawn_regions import across, check_polygon
+from segmentation_backend.workspace.heat_maps import map_in
 from segmentation_backend.workspace.segmentation import _remote_chunk
 
 SHAPE = (40, 112, 112)
@@ -31,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=SIZE)
     image = opened.volume("cell").source
     names = ("parts", "edited", "rehearsed", "slices", "shown", "votes", "drawn", "listed", "alone")
-    for name in (*names, "panned", "at-once"):
+    for name in (*names, "panned", "at-once", "mapped"):
         opened.register(name, image, voxel_size=SIZE)
     opened.segment(plan(opened, "cell", WHOLE), ANA)
     yield opened
@@ -80,6 +82,22 @@ def test_eight_parts_in_any_order_are_one_go(workspace: Workspace) -> None:
     for _ in range(len(todo) + 1):
         workspace.undo("parts", ANA)
     assert not workspace.cutout("parts", WHOLE).any()
+
+
+def test_how_sure_the_network_was_is_kept_with_each_object(workspace: Workspace) -> None:
+    objects = workspace.objects("cell")
+    sure = [o.confidence for o in objects]
+    assert all(c is not None and 5000 < c.probability < PARTS for c in sure)
+    # Stacks are seen in one plane, which agrees with itself.
+    assert {c.agreement for c in sure if c is not None} == {PARTS}
+    least = workspace.objects("cell", sort="probability", limit=2)
+    assert [o.confidence for o in least] == sorted(c for c in sure if c is not None)[:2]
+    one, other = (int(o.root) for o in objects[:2])
+    workspace.merge("cell", ids=[one, other], points=None, edit=ANA)
+    probability = workspace.object("cell", one).to_json()["probability"]
+    assert min(o.to_json()["probability"] for o in objects[:2]) < probability < 1
+    workspace.undo("cell", ANA)
+    assert workspace.objects("cell") == objects
 
 
 def test_what_a_person_touched_is_neither_replaced_nor_joined(workspace: Workspace) -> None:
@@ -142,9 +160,31 @@ def test_a_shown_range_is_what_the_network_takes_for_black_and_white(workspace: 
     assert_same_objects(found, workspace.cutout("inverted", roi))
 
 
+def test_an_object_is_as_sure_as_its_voxels_on_the_map(workspace: Workspace) -> None:
+    plane = plan(workspace, "mapped", Roi((20, 0, 0), (1, 112, 112)), "slice")
+    workspace.segment(plane, ANA)  # what is cached without maps is computed again for them
+    asked = replace(plane, keep_maps=True)
+    show = workspace.show_found(asked, "run-1")
+    workspace.segment(asked, ANA, show=show)
+    assert (show.blocks, show.maps.blocks) == (0, 1)
+    shares = (map_in(workspace.data_dir, "run-1", "probability", plane.roi) - 1.0) / 254
+    labels = workspace.cutout("mapped", plane.roi)
+    objects = workspace.objects("mapped")
+    assert len(objects) > 1
+    for found in objects:
+        mean = shares[labels == found.root].mean()
+        assert found.to_json()["probability"] == pytest.approx(mean, abs=0.005)
+    assert shares[labels == 0].mean() < 0.2
+    heat = map_in(workspace.data_dir, "run-1", "centres", plane.roi)
+    assert heat.max() > heat[labels == 0].mean()
+
+
 def test_three_planes_vote(workspace: Workspace) -> None:
     roi = Roi((0, 0, 0), (40, 64, 64))
     done = workspace.segment(plan(workspace, "votes", roi, "orthoplane"), ANA)
+    agreements = [o.to_json()["agreement"] for o in workspace.objects("votes")]
+    assert all(2 / 3 - 0.001 <= share <= 1 for share in agreements)
+    assert min(agreements) < 1
     assert done.provenance["mode"] == "orthoplane"
     voted = workspace.cutout("votes", roi) > 0
     stacked = workspace.cutout("cell", roi) > 0

@@ -1,6 +1,6 @@
 """Which objects of two blocks are one, and what a region is made of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cc3d
 import numpy as np
@@ -12,7 +12,13 @@ from segmentation_backend.geometry import Roi
 from segmentation_backend.inference.filters import CLOSED
 from segmentation_backend.inference.grid import Block
 from segmentation_backend.inference.results import BlockResult
-from segmentation_backend.inference.stitching import Stitcher, StitchRules, region_labels, stitch
+from segmentation_backend.inference.stitching import (
+    RegionLabels,
+    Stitcher,
+    StitchRules,
+    region_labels,
+    stitch,
+)
 
 WIDTH, MARGIN, HEIGHT = 20, 6, 30
 
@@ -122,6 +128,27 @@ def test_a_region_cuts_and_numbers_its_objects():
     np.testing.assert_array_equal(part[0] > 0, seen[8:28, 25:35] > 0)
     assert part.max() == 2
     assert region_labels([], Roi((0, 0, 0), (1, 2, 3))).tolist() == [[[0] * 3] * 2]
+
+
+def test_an_object_of_several_blocks_is_as_sure_as_its_parts_by_their_voxels():
+    row = Row(3)
+    seen = picture((1, (5, 10), (10, 55)), (2, (15, 20), (42, 50)), columns=60)
+    results = [row.result(place, seen) for place in range(3)]
+    sure = [(0.9, 1), (0.6, 2 / 3), (0.3, 1 / 3)]
+    results = [
+        replace(r, probability=np.full(r.count, p, np.float32), agreement=np.full(r.count, a))
+        for r, (p, a) in zip(results, sure, strict=True)
+    ]
+    for order in (results, results[::-1]):
+        region = RegionLabels(Roi((0, 0, 0), (1, HEIGHT, 50)), [r.block for r in order])
+        for result in order:
+            region.add(result)
+        found = region.finish()
+        # Of the first one 10, 20 and 10 columns lie in the cores and in the region.
+        assert found.probability == pytest.approx([(9 + 12 + 3) / 40, 0.3])
+        assert found.agreement == pytest.approx([(10 + 40 / 3 + 10 / 3) / 40, 1 / 3])
+    nothing = RegionLabels(Roi((0, 0, 0), (1, 2, 2)), []).finish()
+    assert nothing.probability.shape == nothing.agreement.shape == (0,)
 
 
 def test_blocks_that_meet_at_an_edge_are_compared_too():

@@ -18,6 +18,7 @@ from app.worker import run_job
 from segmentation_backend.edits import import_labels
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels import LabelRepository, OperationMeta
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.workspace import Workspace
 
 
@@ -43,7 +44,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workspace.engine, workspace.data_dir / "packs" / "cell", "cell", info.label_levels
     )
     first = repository.reserve_ids(3)
-    delta = import_labels(repository.at(), Roi((0, 0, 0), SHAPE), bars(), first)
+    sure = {3: Confidence.of(0.9, 2 / 3)}
+    whole = Roi((0, 0, 0), SHAPE)
+    delta = import_labels(repository.at(), whole, bars(), first, confidences=sure)
     repository.commit(delta, OperationMeta(kind="segment", user="setup"))
     with workspace.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

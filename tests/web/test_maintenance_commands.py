@@ -27,6 +27,7 @@ from app.storage import instance_id
 from segmentation_backend import edits, migrations
 from segmentation_backend.database import hold, read, write
 from segmentation_backend.geometry import Roi
+from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.workspace import EditContext, Workspace
 from segmentation_backend.workspace.editing import Editor
 
@@ -50,7 +51,9 @@ def fill(workspace: Workspace, labels: np.ndarray, branch: str = "main") -> int:
         "segment",
         {},
         EditContext("ana", branch=branch),
-        lambda view: edits.import_labels(view, WHOLE, labels, first, "fill-empty"),
+        lambda view: edits.import_labels(
+            view, WHOLE, labels, first, "fill-empty", confidences={1: Confidence.of(0.8, 2 / 3)}
+        ),
     )
     return operation.operation_id
 

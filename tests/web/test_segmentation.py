@@ -12,6 +12,7 @@ from app.dispatcher import Dispatcher
 from app.services import Services
 from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import Workspace
+from segmentation_backend.workspace.heat_maps import map_in
 
 SLICE = {"offset": [10, 0, 0], "shape": [1, 64, 64]}
 PANEL = {"centre": [10.5, 40, 48], "right": [0, 0, 1], "down": [0, 1, 0], "width": 40, "height": 20}
@@ -112,7 +113,7 @@ def test_blocks_of_a_running_job_can_be_looked_at(
     answer, job = seen
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
     assert len(answer.data) > 100
-    assert (job["result"], job["message"]) == ({"blocks": 1}, "Block 1 of 2")
+    assert (job["result"], job["message"]) == ({"blocks": 1, "maps": 0}, "Block 1 of 2")
     assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] is None
     expect_error(api.client.get(f"/found/{job_id}/1/x/0/0-64_0-64_9-12"), 404, "route-not-found")
 
@@ -161,6 +162,36 @@ def test_warming_writes_no_label_and_makes_way_for_whoever_waits(
     job_id = api.post(f"{V}/segment", body, 202)["job_id"]
     dispatcher.step()
     assert api.get(f"/api/v1/jobs/{job_id}")["job"]["state"] == "cancelled"
+
+
+def test_maps_that_were_asked_for_are_image_layers(
+    api: Api, dispatcher: Dispatcher, parts: Services
+) -> None:
+    roi = {"offset": [10, 5, 0], "shape": [1, 60, 64]}
+    job_id = api.post(f"{V}/segment", {"roi": roi, "maps": True}, 202)["job_id"]
+    (scale,) = api.client.get(f"/maps/{job_id}/probability/0/info").get_json()["scales"]
+    assert (scale["voxel_offset"], scale["size"]) == ([0, 5, 10], [64, 60, 1])
+    name = f"{scale['key']}/0-64_5-65_10-11"
+    early = api.client.get(f"/maps/{job_id}/probability/0/{name}")
+    assert early.data == bytes(60 * 64)  # nothing is known yet, which is no probability of 0
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] == {"blocks": 0, "maps": 1}
+    answer = api.client.get(f"/maps/{job_id}/probability/1/{name}")
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    values = np.frombuffer(answer.data, np.uint8)
+    assert values.min() >= 1
+    expected = map_in(parts.workspace.data_dir, job_id, "probability", Roi.from_json(roi))
+    assert answer.data == expected.tobytes()
+    again = {"If-None-Match": answer.headers["ETag"]}
+    kept = api.client.get(f"/maps/{job_id}/probability/1/{name}", headers=again)
+    assert kept.status_code == 304
+    expect_error(api.client.get(f"/maps/{job_id}/labels/1/{name}"), 404, "route-not-found")
+    other = api.post(f"{V}/segment", {"roi": roi}, 202)["job_id"]
+    expect_error(api.client.get(f"/maps/{other}/centres/1/info"), 404, "job-not-found")
+    dispatcher.step()
+    assert api.get(f"/api/v1/jobs/{other}")["job"]["result"] is None
+    body = {"roi": roi, "maps": "yes"}
+    expect_error(api.client.post(f"{V}/segment", json=body), 400, "invalid-parameter")
 
 
 def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:

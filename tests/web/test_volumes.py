@@ -96,6 +96,8 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
         "voxels": 12 * 12 * 82,
         "centroid": pytest.approx([9.5, 45.5, 48.5]),
         "supervoxels": 1,
+        "probability": 0.9,
+        "agreement": 0.6667,
         "volume_nm3": 12 * 12 * 82 * 512.0,
     }
     assert len(api.get(f"{V}/objects?limit=1")["objects"]) == 1
@@ -103,6 +105,10 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
     assert [o["id"] for o in near] == ["1"]
     assert api.get(f"{V}/objects?version=0")["objects"] == []
     assert api.get(f"{V}/objects/3")["object"] == largest
+    by_id = f"{V}/objects?sort=probability&limit=2"
+    assert [o["id"] for o in api.get(by_id)["objects"]] == ["3", "1"]
+    assert [o["id"] for o in api.get(f"{by_id}&after=1")["objects"]] == ["2"]
+    assert api.get(f"{V}/objects/1")["object"]["probability"] is None
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,8 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
         ("objects?limit=0", 400, "invalid-parameter"),
         ("objects?limit=x", 400, "invalid-parameter"),
         ("objects?sort=colour", 400, "invalid-parameter"),
+        ("objects?after=99", 404, "object-not-found"),
+        ("objects?after=x", 400, "invalid-id"),
         ("objects?roi=0,0,0,1,1", 400, "invalid-parameter"),
         ("objects?roi=0,0,0,0,1,1", 400, "roi-empty"),
         ("objects?version=9", 404, "version-not-found"),

@@ -186,11 +186,12 @@ export function mountSegment(root, context) {
   }
 
   /** @param {Job} job @param {SegmentRequest | null} request */
-  async function finish({ state, message, error, operation_id, result }, request) {
+  async function finish({ job_id, state, message, error, operation_id, result }, request) {
     if (state === "cancelled") return status.show("Cancelled. Nothing was changed.");
     if (state !== "done") throw new ApiError(error?.message ?? message, error?.kind ?? state, 500);
     if (result !== null && "added" in result) return offer(message, result, request);
     await live.sync();
+    found.showMaps(job_id, result);
     if (performance.getEntriesByName(MEASURE, "mark").length > 0) performance.measure(MEASURE, MEASURE);
     const operation = store.state.operations.find((done) => done.operation_id === operation_id);
     const count = operation?.added_roots.length ?? null;
