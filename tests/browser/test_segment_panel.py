@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from looking import colour_at, look_at, open_volume, view_state, wait_for, wait_until
 from playwright.sync_api import BrowserContext, Locator, Page, Request
-from serving import Server
+from serving import Server, workers_at_rest
 
 CENTRE = (48, 96, 96)
 CLOSE = 0.11
@@ -351,9 +351,11 @@ def test_finished_blocks_are_seen_while_others_are_computed(
     look_at(opened, CENTRE, 0.22)
     tile(opened, "Box").click()
     layer = "viewer.layerManager.getLayerByName('found so far')"
-    wait_for(opened, f"{layer} !== undefined && viewer.isReady()", 120)
-    shot("found-so-far")
-    assert labelled.head("tissue") == before
+    wait_for(opened, f"{layer} !== undefined", 120)
+    with workers_at_rest():
+        wait_for(opened, "viewer.isReady()", 60)
+        shot("found-so-far")
+        assert labelled.head("tissue") == before
     assert ended(opened).startswith("Done")
     assert labelled.head("tissue") == before + 1
     wait_for(opened, f"{layer} === undefined", 10)
