@@ -142,17 +142,18 @@ def _cut(array: NDArray[Any], wanted: slice | None) -> NDArray[Any]:
 
 def _read(path: str, dataset: str | None) -> NDArray[Any]:
     """Return a label array (z, y, x) from a file or a folder of chunks, whole."""
-    from segmentation_backend.sources.readers import open_stack
+    from segmentation_backend.geometry import Roi
+    from segmentation_backend.sources.readers import is_stack, open_stack
 
     file = Path(path)
-    if "://" in path or (file.is_dir() and not any(file.glob("*.tif*"))):
+    if "://" in path or (file.is_dir() and not is_stack(file, dataset)):
         return _read_chunked(path, dataset)
-    with open_stack(file, dataset) as stack:
-        array = np.empty(stack.shape, stack.dtype)
-        end = 0
-        for slab in stack.slabs(64):  # straight to its place: a volume is held once
-            begin, end = end, end + len(slab)
-            array[begin:end] = slab
+    stack = open_stack(file, dataset)
+    array = np.empty(stack.shape, stack.dtype)
+    whole = Roi((0, 0, 0), stack.shape)
+    for begin in range(0, stack.shape[0], 64):  # straight to its place: a volume is held once
+        slab = Roi((begin, 0, 0), (64, *stack.shape[1:])).intersect(whole)
+        array[slab.slices()] = stack.read(slab)
     return _as_labels(array, path)
 
 

@@ -21,7 +21,9 @@ def add(subparsers: Subparsers) -> None:
         "mitoglance import stack.npz --dataset em --name cell --voxel-size 8,8,8",
         run,
     )
-    parser.add_argument("source", metavar="PATH", help="NPZ, NPY, TIFF, HDF5, zarr or N5.")
+    parser.add_argument(
+        "source", metavar="PATH", help="TIFF, HDF5, MRC, NPZ, NPY, pictures, zarr or N5; zip."
+    )
     parser.add_argument("--name", help="What to call the volume; made from the path without it.")
     parser.add_argument("--dataset", help="Which array, where the file holds several.")
     parser.add_argument(
@@ -36,7 +38,12 @@ def run(args: argparse.Namespace) -> int:
     workspace = Workspace(config.data_dir, config.database_url, config.cloud, packs=config.packs)
     try:
         info = register_under_free_name(
-            workspace, args.name, absolute_source(args.source), args.dataset, args.voxel_size
+            workspace,
+            args.name,
+            absolute_source(args.source),
+            args.dataset,
+            args.voxel_size,
+            in_place=False,
         )
     finally:
         workspace.close()

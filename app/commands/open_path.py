@@ -21,7 +21,10 @@ from segmentation_backend.workspace import VolumeInfo, Workspace
 
 __all__ = ["absolute_source", "add", "register_under_free_name", "run", "volume_name"]
 
-_CONTAINERS = (".zarr", ".n5", ".npz", ".npy", ".tif", ".tiff", ".h5", ".hdf5", ".hdf")
+_CONTAINERS = (
+    ".zarr", ".n5", ".npz", ".npy", ".tif", ".tiff", ".h5", ".hdf5", ".hdf", ".zarr.zip", ".n5.zip",
+    ".zip", ".mrc", ".rec", ".map", ".st", ".png", ".jpg", ".jpeg", ".bmp",
+)  # fmt: skip
 _MOST_NAMES = 100
 
 
@@ -30,7 +33,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(
         subparsers,
         "open",
-        "Open an EM volume of your own in the browser: zarr, N5, TIFF, HDF5, NPZ; local or remote.",
+        "Open an EM volume of your own in the browser: zarr, N5, TIFF, HDF5, MRC; local or remote.",
         "mitoglance open s3://janelia-cosem-datasets/jrc_hela-2/jrc_hela-2.n5/em/fibsem-uint16",
         run,
     )
@@ -42,6 +45,9 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--voxel-size", type=voxel_size, metavar="Z,Y,X", help="Edges in nm, if the data lie."
+    )
+    parser.add_argument(
+        "--in-place", action="store_true", help="Read a file where it is; else it is imported."
     )
     add_settings(parser, SERVER_SETTINGS)
 
@@ -55,7 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
     def prepare(workspace: Workspace) -> str:
         info = register_under_free_name(
-            workspace, args.name, source, args.dataset, args.voxel_size, labels
+            workspace,
+            args.name,
+            source,
+            args.dataset,
+            args.voxel_size,
+            labels,
+            in_place=args.in_place or None,
         )
         return f"/d/{info.name}"
 
@@ -69,6 +81,8 @@ def register_under_free_name(
     dataset: str | None,
     size: VoxelSize | None,
     labels: str | None = None,
+    *,
+    in_place: bool | None = None,
 ) -> VolumeInfo:
     """Register a volume; a name made from the path gets a number when another volume has it."""
     stem = name or volume_name(source)
@@ -82,6 +96,7 @@ def register_under_free_name(
                     dataset=dataset,
                     voxel_size=size,
                     labels=labels,
+                    in_place=in_place,
                     progress=progress,
                 )
         except ConflictError:

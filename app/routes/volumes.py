@@ -44,7 +44,12 @@ def listing() -> ResponseReturnValue:
 @takes(
     body=(
         Field("name", "text", "What to call it: letters, digits, '_', '-', '.'.", required=True),
-        Field("image", "text", "A path or URL (zarr, N5, TIFF, HDF5, NPZ).", required=True),
+        Field(
+            "image",
+            "text",
+            "A path or URL (zarr, N5, precomputed, zip, TIFF, HDF5, MRC, NPZ, NPY, pictures).",
+            required=True,
+        ),
         Field("dataset", "text", "Which array, where the file holds several."),
         Field("voxel_size", "voxel_size", "Edges in nm, z, y, x, where the data do not say."),
         Field("labels", "text", "A path or URL (zarr, N5, precomputed) of labels to begin from."),

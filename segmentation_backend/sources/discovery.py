@@ -10,6 +10,7 @@ import tensorstore as ts
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError
 from segmentation_backend.sources.folders import Folder, inspect_folder, list_folders
+from segmentation_backend.sources.grids import Grid, finite_numbers
 from segmentation_backend.sources.metadata import (
     LevelPath,
     array_grid,
@@ -60,8 +61,8 @@ def find_image(location: Location, context: ts.Context) -> ImageSource:
     local = location.local_path
     if local and local.is_file():
         raise FormatError(
-            f"{location.url} is a file, not a zarr, N5 or precomputed folder. Import it first: "
-            "mitoglance import makes a volume of TIFF, HDF5, NPZ and NPY files.",
+            f"{location.url} is a file, not a zarr, N5 or precomputed folder, and none of the "
+            "image files that are read (NPZ, NPY, TIFF, HDF5, MRC, PNG, JPEG, BMP, zip).",
             ErrorKind.UNSUPPORTED_FORMAT,
         )
     folder = inspect_folder(location, context)
@@ -86,7 +87,7 @@ def _image_of(location: Location, folder: Folder | None, context: ts.Context) ->
         return ImageSource(location, (_single(location, folder, context),))
     declared = group_levels(folder.attributes, folder.driver == "n5")
     if declared is None:
-        return _numbered_levels(location, context)
+        return _numbered_levels(location, context, folder)
     levels = tuple(
         LevelSource(location.child(level.path), folder.driver, level, {}) for level in declared
     )
@@ -116,32 +117,39 @@ def _level_of_array(path: str, folder: Folder) -> LevelPath:
     return LevelPath(path, axes, grid)
 
 
-def _numbered_levels(location: Location, context: ts.Context) -> ImageSource | None:
-    """Return the pyramid of arrays called s0, s1, ... (BigDataViewer, Paintera), if it is one."""
+def _numbered_levels(
+    location: Location, context: ts.Context, group: Folder | None = None
+) -> ImageSource | None:
+    """Return the pyramid of arrays called s0, s1, ... (BigDataViewer, Paintera), if it is one.
+
+    The attributes of the `group` say how large a voxel is where the arrays do not.
+    """
     levels: list[LevelSource] = []
-    first: Folder | None = None
+    base: Grid | None = None
     for index in range(_MAX_LEVELS):
         place = location.child(f"s{index}")
         folder = inspect_folder(place, context)
         if folder is None or not folder.is_array:
             break
-        first = first or folder
-        level = _scaled(_level_of_array(f"s{index}", folder), folder, first)
-        levels.append(LevelSource(place, folder.driver, level, {}))
+        level = _level_of_array(f"s{index}", folder)
+        if not levels:
+            above = array_grid(group.attributes, group.driver == "n5") if group else None
+            base = level.grid or above
+        levels.append(LevelSource(place, folder.driver, _scaled(level, folder, base), {}))
     return ImageSource(location, tuple(levels)) if levels else None
 
 
-def _scaled(level: LevelPath, folder: Folder, first: Folder) -> LevelPath:
-    """Apply downsampling factors where every level repeats the resolution of the finest."""
+def _scaled(level: LevelPath, folder: Folder, base: Grid | None) -> LevelPath:
+    """Apply downsampling factors where a level says nothing, or repeats the finest resolution."""
     factors = folder.attributes.get("downsamplingFactors")
-    base = array_grid(first.attributes, folder.driver == "n5")
-    if level.grid is None or base is None or level.grid.scale != base.scale:
+    if base is None or (level.grid is not None and level.grid.scale != base.scale):
         return level
     if not isinstance(factors, list) or len(factors) != len(base.scale):
-        return level
-    by = factors[::-1] if folder.driver == "n5" else factors
-    scale = tuple(a * float(b) for a, b in zip(base.scale, by, strict=True))
-    return replace(level, grid=replace(base, scale=scale))
+        # Without factors only the finest level is known to be of this size.
+        return replace(level, grid=level.grid or (base if level.path == "s0" else None))
+    by = finite_numbers(factors, "downsamplingFactors", len(base.scale))
+    by = by[::-1] if folder.driver == "n5" else by
+    return replace(level, axes=level.axes or base.axes, grid=base.coarser(by))
 
 
 def _only_image_within(

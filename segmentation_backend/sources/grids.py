@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TypeAlias
 
@@ -46,15 +46,43 @@ class Grid:
 
     axes: tuple[str, ...]
     scale: tuple[float, ...]
+    """Below 0 where the array is stored in reverse."""
     units: tuple[str | None, ...]
     translation: tuple[float, ...] | None = None
+    """Where the middle of the first voxel lies."""
+    is_from_corner: bool = False
+    """Whether the array's index space itself says where the corner is (precomputed)."""
 
-    def spatial(self) -> tuple[tuple[float, ...], tuple[str | None, ...]] | None:
-        """Return the scale and the units of z, y, x, or None when one is missing."""
+    def order(self) -> tuple[int, int, int] | None:
+        """Return which entries are z, y and x, or None when one is missing."""
         if not {"z", "y", "x"} <= set(self.axes):
             return None
-        order = [self.axes.index(name) for name in "zyx"]
-        return tuple(self.scale[i] for i in order), tuple(self.units[i] for i in order)
+        return (self.axes.index("z"), self.axes.index("y"), self.axes.index("x"))
+
+    def spatial(self) -> tuple[tuple[float, ...], tuple[str | None, ...]] | None:
+        """Return the voxel edges and the units of z, y, x, or None when one is missing."""
+        order = self.order()
+        if order is None:
+            return None
+        return tuple(abs(self.scale[i]) for i in order), tuple(self.units[i] for i in order)
+
+    def flips(self) -> tuple[bool, bool, bool]:
+        """Return which of z, y, x are stored in reverse."""
+        order = self.order()
+        if order is None:
+            return (False, False, False)
+        z, y, x = (self.scale[i] < 0 for i in order)
+        return (z, y, x)
+
+    def coarser(self, factors: Sequence[float]) -> Grid:
+        """Return the grid of means over `factors` voxels: their middles lie further on."""
+        scale = tuple(a * b for a, b in zip(self.scale, factors, strict=True))
+        shift = self.translation
+        if shift is not None:
+            shift = tuple(
+                t + s * (f - 1) / 2 for t, s, f in zip(shift, self.scale, factors, strict=True)
+            )
+        return replace(self, scale=scale, translation=shift)
 
 
 def pick_spatial_axes(
@@ -124,26 +152,32 @@ def resolve_voxel_sizes(
 
 
 def first_corners(
-    grid: Grid | None, offset: Sequence[int], voxel_size: VoxelSize
+    grid: Grid | None, offset: Sequence[int], voxel_size: VoxelSize, shape: Sequence[int]
 ) -> tuple[Corner, ...]:
-    """Return where the outer corner of the first voxel may lie.
+    """Return where the outer corner of the first voxel may lie, the likeliest place first.
 
-    `offset` is where the array's index space begins (precomputed's `voxel_offset`). A translation
-    is the place of the voxel's centre in NGFF and of its corner for some writers, and nothing in
-    the metadata tells which was meant, so both are returned; likewise without any translation.
+    `offset` is where the array's index space begins (precomputed's `voxel_offset`, which is that
+    of a corner). A translation is the place of the first voxel's middle in NGFF and of its corner
+    for some writers, and nothing in the metadata tells which was meant, so both are returned;
+    likewise without any translation, where the middle is at 0. Along an axis that is stored in
+    reverse the first voxel, as we read it, is the last stored one.
     """
     begin = [float(value) for value in offset]
-    named = grid is not None and {"z", "y", "x"} <= set(grid.axes)
-    if grid is not None and grid.translation is not None and named:
-        axes = [grid.axes.index(name) for name in "zyx"]
+    order = grid.order() if grid else None
+    if grid is not None and grid.translation is not None and order is not None:
         # In voxels, so that units do not matter.
         begin = [
-            b + grid.translation[axis] / grid.scale[axis]
-            for b, axis in zip(begin, axes, strict=True)
+            b + grid.translation[axis] / abs(grid.scale[axis])
+            for b, axis in zip(begin, order, strict=True)
+        ]
+        begin = [
+            b - (side - 1) if is_flipped else b
+            for b, side, is_flipped in zip(begin, shape, grid.flips(), strict=True)
         ]
     elif any(begin):
         return (_position(begin, 0.0, voxel_size),)
-    return (_position(begin, 0.5, voxel_size), _position(begin, 0.0, voxel_size))
+    middle, corner = (_position(begin, back, voxel_size) for back in (0.5, 0.0))
+    return (corner, middle) if grid is not None and grid.is_from_corner else (middle, corner)
 
 
 def _position(begin: Sequence[float], back: float, voxel_size: VoxelSize) -> Corner:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -26,22 +25,37 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize, plan_levels
-from segmentation_backend.sources.grids import ASSUMED_VOXEL_SIZE
-from segmentation_backend.sources.readers import FILE_SUFFIXES, open_stack
+from segmentation_backend.sources.grids import ASSUMED_VOXEL_SIZE, Corner
+from segmentation_backend.sources.journal import ImportJournal, identify
+from segmentation_backend.sources.readers import is_stack, open_stack
 from segmentation_backend.sources.specs import CloudSettings, locate
-from segmentation_backend.sources.stacks import Stack
+from segmentation_backend.sources.stacks import BoxReader, read_raw
 from segmentation_backend.sources.stores import wait
-from segmentation_backend.sources.tiff import TIFF_SUFFIXES
 from segmentation_backend.sources.volume import IMAGE_DTYPES, open_volume
 
 __all__ = ["import_image"]
 
 _CHUNK = 64
-_SLAB_BYTES = 2**28
+_SLAB_BYTES = 2**27
+"""Read at a time; three such pieces may be in memory."""
 _BLOCK: Coordinate = (64, 256, 512)
 """Voxels of a coarse level that are made at once: eight times as many fine ones are read."""
 
 Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is imported."""
+
+    shape: Coordinate
+    dtype: np.dtype[np.generic]
+    voxel_size: VoxelSize | None
+    translation: Corner
+    """Where the middle of the first voxel lies, nm."""
+    read: BoxReader
+    is_planar: bool
+    """Whether part of a plane costs as much as all of it."""
 
 
 def import_image(
@@ -55,13 +69,14 @@ def import_image(
 ) -> Path:
     """Write an image to `destination` as OME-NGFF 0.5 (zarr v3) with a pyramid of area means.
 
-    `path` is a NPZ, NPY, TIFF or HDF5 file, a folder of TIFF files, or anything `open_volume`
-    opens; `dataset` chooses an array within. Memory stays bounded whatever the size. `progress`
-    gets a fraction 0..1 and a sentence. The folder appears complete or not at all.
+    `path` is anything `open_volume` or `open_stack` opens; `dataset` chooses an array within.
+    Memory stays bounded whatever the size. `progress` gets a fraction 0..1 and a sentence. The
+    folder appears complete or not at all; an import that was killed, or whose source went away,
+    goes on where it was when it is started again with the same source.
 
     The voxel size (nm, z, y, x) is the argument, else what the file says, else assumed; the
     last is noted in the result. Raises what `open_stack` and `open_volume` raise, ConflictError
-    (NAME_TAKEN) when `destination` exists and ResourceError (DISK_FULL).
+    (NAME_TAKEN) when `destination` exists or is being written, and ResourceError (DISK_FULL).
     """
     if voxel_size is not None and not all(0 < edge < 1e9 for edge in voxel_size):
         raise InvalidInputError(
@@ -70,18 +85,28 @@ def import_image(
         )
     _refuse_existing(destination)
     report = progress or (lambda fraction, message: None)
-    with _open(path, dataset, cloud) as stack:
-        _check(stack, path)
-        partial = destination.with_name(f".{destination.name}.{token_hex(4)}.partial")
-        try:
-            partial.mkdir(parents=True)
-            _write(stack, partial, voxel_size, destination.stem, report)
+    source = _open(path, dataset, cloud, voxel_size)
+    _check(source, path)
+    identity = identify(path, dataset, source.shape, source.dtype, voxel_size)
+    folder = destination.with_name(f".{destination.name}.partial")
+    is_kept = False
+    try:
+        with ImportJournal(folder, identity) as journal:
+            _write(source, journal, voxel_size, destination.stem, report)
             _refuse_existing(destination)
-            os.rename(partial, destination)
-        except OSError as err:
-            raise _write_error(err) from err
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            journal.finish(destination)
+    except OSError as err:
+        raise _write_error(err) from err
+    except ConflictError:
+        # Somebody else is writing there.
+        is_kept = not destination.exists()
+        raise
+    except ResourceError as err:
+        is_kept = err.kind is not ErrorKind.DISK_FULL
+        raise
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
     report(1.0, "Done.")
     return destination
 
@@ -94,79 +119,144 @@ def _refuse_existing(destination: Path) -> None:
         )
 
 
-@contextmanager
-def _open(path: str | Path, dataset: str | None, cloud: CloudSettings | None) -> Iterator[Stack]:
+def _open(
+    path: str | Path, dataset: str | None, cloud: CloudSettings | None, wanted: VoxelSize | None
+) -> _Source:
     local = locate(str(path), cloud).local_path
-    is_store = local is None or (local.is_dir() and not _has_tiff(local, dataset))
-    if local is not None and (not is_store or local.suffix.lower() in FILE_SUFFIXES):
-        with open_stack(local, dataset) as stack:
-            yield stack
-        return
-    volume = open_volume(str(path), dataset=dataset, cloud=cloud)
-    _, height, width = volume.levels[0].shape
-
-    def slabs(depth: int) -> Iterator[NDArray[np.generic]]:
-        for begin in range(0, volume.bounds.shape[0], depth):
-            box = Roi((begin, 0, 0), (depth, height, width)).intersect(volume.bounds)
-            yield volume.read(box)
-
-    known = None if volume.voxel_size_is_assumed else volume.levels[0].voxel_size
-    yield Stack(volume.bounds.shape, volume.dtype, known, slabs)
-
-
-def _has_tiff(folder: Path, dataset: str | None) -> bool:
-    inside = folder / dataset if dataset else folder
-    return inside.is_dir() and any(
-        file.suffix.lower() in TIFF_SUFFIXES for file in inside.iterdir()
+    if (
+        local is not None
+        and (is_stack(local, dataset) or not local.is_dir())
+        and not _is_zip(local)
+    ):
+        stack = open_stack(local, dataset)
+        origin = stack.translation or (0.0, 0.0, 0.0)
+        is_planar = stack.is_sequential or stack.chunk[1:] == stack.shape[1:]
+        return _Source(
+            stack.shape, stack.dtype, stack.voxel_size, origin, stack.read, is_planar
+        )  # fmt: skip
+    volume = open_volume(str(path), dataset=dataset, voxel_size=wanted, cloud=cloud)
+    size = volume.levels[0].voxel_size
+    z, y, x = (corner + edge / 2 for corner, edge in zip(volume.origin, size, strict=True))
+    known = None if volume.voxel_size_is_assumed else size
+    return _Source(
+        volume.bounds.shape, volume.dtype, known, (z, y, x), volume.read, is_planar=False
     )
 
 
-def _check(stack: Stack, path: str | Path) -> None:
-    name = stack.dtype.name
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _check(source: _Source, path: str | Path) -> None:
+    name = source.dtype.name
     if name not in (*IMAGE_DTYPES, "float64"):
         raise FormatError(
             f"{path} is of type {name}; an image is one of {', '.join(IMAGE_DTYPES)} or float64.",
             ErrorKind.UNSUPPORTED_DTYPE,
         )
-    if min(stack.shape) < 1:
+    if min(source.shape) < 1:
         raise FormatError(
-            f"{path} holds no voxel: its shape is {stack.shape}.", ErrorKind.UNSUPPORTED_RANK
+            f"{path} holds no voxel: its shape is {source.shape}.", ErrorKind.UNSUPPORTED_RANK
         )
 
 
 def _write(
-    stack: Stack, folder: Path, wanted: VoxelSize | None, name: str, report: Progress
+    source: _Source,
+    journal: ImportJournal,
+    wanted: VoxelSize | None,
+    name: str,
+    report: Progress,
 ) -> None:
-    """Write level 0 from the stack, each further level from the one before, then the metadata."""
-    size = wanted or stack.voxel_size
-    levels = plan_levels(stack.shape, size or ASSUMED_VOXEL_SIZE)
-    dtype = np.dtype("float32") if stack.dtype.name == "float64" else stack.dtype
-    arrays = [_create(folder, level, dtype.newbyteorder("=")) for level in levels]
+    """Write level 0 from the source, each further level from the one before, then the metadata."""
+    size = wanted or source.voxel_size
+    levels = plan_levels(source.shape, size or ASSUMED_VOXEL_SIZE)
+    dtype = np.dtype("float32") if source.dtype.name == "float64" else source.dtype
+    arrays = [_create(journal.folder, level, dtype.newbyteorder("=")) for level in levels]
     total = sum(prod(level.shape) for level in levels)
     done = 0
-    for slab, begin in _counted(stack):
-        part = slab.astype(arrays[0].dtype.numpy_dtype, copy=False)
-        _fill(arrays[0][begin : begin + len(part)], part)
-        done += part.size
-        report(done / total, f"Plane {begin + len(part)} of {stack.shape[0]}.")
+    for block, what in _fill_first(source, arrays[0], journal):
+        done += block.size
+        report(done / total, what)
     for level in levels[1:]:
-        for voxels in _halve(arrays[level.level - 1], arrays[level.level], levels, level):
-            done += voxels
+        for block in _halve(arrays, levels, level, journal):
+            done += block.size
             report(done / total, f"Level {level.level} of {len(levels) - 1}.")
-    document = _document(levels, name, is_assumed=size is None)
-    (folder / "zarr.json").write_text(json.dumps(document, indent=2))
+    document = _document(levels, name, source.translation, is_assumed=size is None)
+    (journal.folder / "zarr.json").write_text(json.dumps(document, indent=2))
 
 
-def _counted(stack: Stack) -> Iterator[tuple[NDArray[np.generic], int]]:
-    """Yield slabs with their first plane, as deep as a chunk where memory allows."""
-    plane = prod(stack.shape[1:]) * stack.dtype.itemsize
-    depth = _CHUNK
-    while depth > 1 and depth * plane > _SLAB_BYTES:
-        depth //= 2
-    begin = 0
-    for slab in stack.slabs(depth):
-        yield slab, begin
-        begin += len(slab)
+def _fill_first(
+    source: _Source, target: ts.TensorStore, journal: ImportJournal
+) -> Iterator[tuple[Roi, str]]:
+    """Write level 0 in blocks of whole chunks; yield each when it is written, with a sentence."""
+    depth = source.shape[0]
+    tasks = _first_blocks(source, journal)
+    for block in _written(tasks, target, journal, 0):
+        yield block, f"Plane {block.end[0]} of {depth}."
+
+
+def _first_blocks(
+    source: _Source, journal: ImportJournal
+) -> Iterator[tuple[Roi, Callable[[], NDArray[np.generic]]]]:
+    """Yield blocks with how to read them: slabs of a chunk's depth, cut into bands where large."""
+    depth, height, width = source.shape
+    row = _CHUNK * width * source.dtype.itemsize
+    rows = max(1, _SLAB_BYTES // (row * _CHUNK)) * _CHUNK
+    for begin in range(0, depth, _CHUNK):
+        slab = Roi((begin, 0, 0), (min(_CHUNK, depth - begin), height, width))
+        bands = [
+            Roi((begin, top, 0), (slab.shape[0], min(rows, height - top), width))
+            for top in range(0, height, rows)
+        ]
+        read = source.read
+        if len(bands) > 1 and source.is_planar and not journal.has_done(0, len(bands)):
+            read = _spooled(source, slab, journal.folder / "planes")
+        for band in bands:
+            yield band, partial(read, band)
+
+
+def _spooled(source: _Source, slab: Roi, scratch: Path) -> BoxReader:
+    """Return a reader of a slab whose planes were decoded once, into a file."""
+    plane = prod(slab.shape[1:]) * source.dtype.itemsize
+    count = max(1, _SLAB_BYTES // plane)
+    with scratch.open("wb") as file:
+        for begin in range(slab.offset[0], slab.end[0], count):
+            planes = Roi((begin, 0, 0), (count, *slab.shape[1:])).intersect(slab)
+            np.ascontiguousarray(source.read(planes)).tofile(file)
+    read, _ = read_raw(scratch, 0, source.dtype, slab.shape)
+    back = (-slab.offset[0], 0, 0)
+    return lambda box: read(box.shift(back))
+
+
+def _written(
+    tasks: Iterator[tuple[Roi, Callable[[], NDArray[np.generic]]]],
+    target: ts.TensorStore,
+    journal: ImportJournal,
+    level: int,
+) -> Iterator[Roi]:
+    """Write blocks, the next one being read meanwhile; yield each when it is there."""
+    pending: tuple[Roi, ts.WriteFutures] | None = None
+    for block, read in tasks:
+        if journal.skips(level):
+            yield block
+            continue
+        voxels = read()
+        if pending:
+            yield _finish(pending, journal, level)
+        data = voxels.astype(target.dtype.numpy_dtype, copy=False)
+        pending = block, target[block.slices()].write(data)
+    if pending:
+        yield _finish(pending, journal, level)
+
+
+def _finish(pending: tuple[Roi, ts.WriteFutures], journal: ImportJournal, level: int) -> Roi:
+    block, future = pending
+    try:
+        future.result()
+    except ValueError as err:
+        raise _write_error(err) from err
+    journal.note(level)
+    return block
 
 
 def _create(folder: Path, level: ScaleLevel, dtype: np.dtype[np.generic]) -> ts.TensorStore:
@@ -188,15 +278,8 @@ def _create(folder: Path, level: ScaleLevel, dtype: np.dtype[np.generic]) -> ts.
             "dimension_names": ["z", "y", "x"],
         },
     }
-    array: ts.TensorStore = wait(lambda: ts.open(spec, create=True), str(folder))
+    array: ts.TensorStore = wait(lambda: ts.open(spec, create=True, open=True), str(folder))
     return array
-
-
-def _fill(target: ts.TensorStore, voxels: NDArray[np.generic] | ts.TensorStore) -> None:
-    try:
-        target.write(voxels).result()
-    except ValueError as err:
-        raise _write_error(err) from err
 
 
 def _write_error(error: Exception) -> ResourceError:
@@ -213,30 +296,38 @@ def _write_error(error: Exception) -> ResourceError:
 
 
 def _halve(
-    fine: ts.TensorStore,
-    coarse: ts.TensorStore,
+    arrays: list[ts.TensorStore],
     levels: tuple[ScaleLevel, ...],
     level: ScaleLevel,
-) -> Iterator[int]:
-    """Fill a level with means of the finer one, block by block; yield the voxels written."""
+    journal: ImportJournal,
+) -> Iterator[Roi]:
+    """Fill a level with means of the finer one, block by block; yield each when it is written."""
     finer = levels[level.level - 1].voxel_size
     factors = [round(a / b) for a, b in zip(level.voxel_size, finer, strict=True)]
-    means = ts.downsample(fine, factors, "mean")
+    means = ts.downsample(arrays[level.level - 1], factors, "mean")
     bounds = Roi((0, 0, 0), level.shape)
     starts = (range(0, side, step) for side, step in zip(level.shape, _BLOCK, strict=True))
-    for z, y, x in product(*starts):
-        block = Roi((z, y, x), _BLOCK).intersect(bounds)
-        box = block.slices()
-        _fill(coarse[box], means[box])
-        yield block.size
+    blocks = (Roi((z, y, x), _BLOCK).intersect(bounds) for z, y, x in product(*starts))
+    tasks = ((block, partial(_mean, means, block)) for block in blocks)
+    return _written(tasks, arrays[level.level], journal, level.level)
 
 
-def _document(levels: tuple[ScaleLevel, ...], name: str, *, is_assumed: bool) -> dict[str, Any]:
+def _mean(means: ts.TensorStore, block: Roi) -> NDArray[np.generic]:
+    try:
+        voxels: NDArray[np.generic] = means[block.slices()].read().result()
+    except ValueError as err:
+        raise _write_error(err) from err
+    return voxels
+
+
+def _document(
+    levels: tuple[ScaleLevel, ...], name: str, first: Corner, *, is_assumed: bool
+) -> dict[str, Any]:
     """Return the group's zarr.json; positions are voxel centres, so coarse levels are shifted."""
     base = levels[0].voxel_size
     datasets = []
     for level in levels:
-        shift = [(a - b) / 2 for a, b in zip(level.voxel_size, base, strict=True)]
+        shift = [t + (a - b) / 2 for t, a, b in zip(first, level.voxel_size, base, strict=True)]
         transformations = [
             {"type": "scale", "scale": list(level.voxel_size)},
             {"type": "translation", "translation": shift},

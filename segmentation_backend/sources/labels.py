@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,11 @@ from segmentation_backend.errors import (
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
 from segmentation_backend.sources.discovery import LevelSource, find_image
 from segmentation_backend.sources.folders import inspect_folder
-from segmentation_backend.sources.grids import Corner, first_corners, resolve_voxel_sizes
+from segmentation_backend.sources.grids import Corner
+from segmentation_backend.sources.pyramids import build_pyramid, open_spatial
 from segmentation_backend.sources.readers import FILE_SUFFIXES
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
-from segmentation_backend.sources.volume import open_spatial
 
 __all__ = ["LABEL_DTYPES", "LabelArrays", "open_labels"]
 
@@ -111,10 +110,8 @@ def open_labels(
     context = open_context(cache_bytes)
     source = find_image(locate(path_or_url, cloud), context)
     opened = [open_spatial(level, context) for level in source.levels]
-    arrays = [array for array, _ in opened]
-    grids = [level.level.grid for level in source.levels]
-    sizes, assumed = resolve_voxel_sizes(grids, [array.shape for array in arrays], None)
-    order = sorted(range(len(arrays)), key=lambda i: (prod(sizes[i]), i))
+    pyramid = build_pyramid(opened, None)
+    arrays = pyramid.arrays
     dtypes = {array.dtype.name for array in arrays}
     if len(dtypes) > 1 or not dtypes <= set(LABEL_DTYPES):
         raise FormatError(
@@ -122,18 +119,15 @@ def open_labels(
             f"numbers, all levels of one type: {', '.join(LABEL_DTYPES)}.",
             ErrorKind.UNSUPPORTED_DTYPE,
         )
-    first = order[0]
     return LabelArrays(
         url=source.location.url,
         dtype=np.dtype(arrays[0].dtype.numpy_dtype),
-        levels=tuple(
-            ScaleLevel(number, sizes[i], _sides(arrays[i].shape)) for number, i in enumerate(order)
-        ),
-        chunks=tuple(_chunk(arrays[i]) for i in order),
-        voxel_size_is_assumed=assumed or source.is_size_assumed,
-        corners=first_corners(grids[first], opened[first][1], sizes[first]),
-        _arrays=tuple(arrays[i] for i in order),
-        _sources=tuple(source.levels[i] for i in order),
+        levels=pyramid.levels,
+        chunks=tuple(_chunk(array) for array in arrays),
+        voxel_size_is_assumed=pyramid.voxel_size_is_assumed or source.is_size_assumed,
+        corners=pyramid.corners,
+        _arrays=arrays,
+        _sources=tuple(source.levels[i] for i in pyramid.sources),
         _context=context,
     )
 

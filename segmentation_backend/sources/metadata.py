@@ -21,6 +21,9 @@ from segmentation_backend.sources.grids import (
 __all__ = ["LevelPath", "array_grid", "group_levels", "precomputed_levels"]
 
 
+_SMALLEST, _LARGEST = 1e-12, 1e12
+
+
 @dataclass(frozen=True)
 class LevelPath:
     """One level of a pyramid: its place below the group, and its grid where that is known."""
@@ -104,8 +107,7 @@ def _transformed(
     for step in steps:
         if step.get("type") == "scale":
             by = finite_numbers(step.get("scale"), "scale", len(axes))
-            if min(by) <= 0:
-                raise broken("scale", list(by), "positive numbers (flip the array instead)")
+            _check_scale(by, "scale")
             scale = [a * b for a, b in zip(scale, by, strict=True)]
             shift = [a * b for a, b in zip(shift, by, strict=True)]
         elif step.get("type") == "translation":
@@ -140,7 +142,7 @@ def _check_alignment(levels: Sequence[LevelPath]) -> None:
             grid.axes, grid.scale, grid.translation, first.scale, first.translation, strict=True
         ):
             shift = (here - size / 2) - (there - fine / 2)
-            if name in ("z", "y", "x") and abs(shift) > 1.001 * max(size, fine):
+            if name in ("z", "y", "x") and abs(shift) > 1.001 * max(abs(size), abs(fine)):
                 raise FormatError(
                     f"Level {level.path!r} lies {shift:g} along {name} from level "
                     f"{levels[0].path!r}, which is more than a voxel: they show "
@@ -159,8 +161,7 @@ def _n5_levels(
         path = paths[index] if paths else f"s{index}"
         grid = None
         if base:
-            scale = tuple(a * b for a, b in zip(base.scale, numbers, strict=True))
-            grid = Grid(base.axes, scale, base.units)
+            grid = base.coarser(numbers)
         levels.append(LevelPath(path, base.axes if base else None, grid))
     return tuple(levels)
 
@@ -175,8 +176,7 @@ def array_grid(attributes: Mapping[str, Any], is_n5: bool) -> Grid | None:
     if isinstance(transform, Mapping) and isinstance(transform.get("axes"), list):
         axes = tuple(str(axis).lower() for axis in transform["axes"])
         scale = finite_numbers(transform.get("scale"), "transform.scale", len(axes))
-        if min(scale) <= 0:
-            raise broken("transform.scale", list(scale), "positive numbers")
+        _check_scale(scale, "transform.scale")
         units = unit_names(transform.get("units"), len(axes))
         shift = transform.get("translate")
         moved = None if shift is None else finite_numbers(shift, "transform.translate", len(axes))
@@ -187,16 +187,38 @@ def array_grid(attributes: Mapping[str, Any], is_n5: bool) -> Grid | None:
     if resolution is None:
         return None
     scale = finite_numbers(resolution, "resolution", None)
-    if min(scale) <= 0:
-        raise broken("resolution", list(scale), "positive numbers")
+    _check_scale(scale, "resolution")
     names = attributes.get("axes")
     if isinstance(names, list) and len(names) == len(scale):
         axes = tuple(str(name).lower() for name in names)
     else:
         axes = ("x", "y", "z", "c", "t")[: len(scale)] if is_n5 else ("z", "y", "x")[-len(scale) :]
     units = unit_names(unit, len(scale))
-    grid = Grid(axes, scale, units)
+    grid = Grid(axes, scale, units, _offset(attributes, scale, is_n5))
     return _reversed(grid) if is_n5 else grid
+
+
+def _offset(
+    attributes: Mapping[str, Any], scale: tuple[float, ...], is_n5: bool
+) -> tuple[float, ...] | None:
+    """Return where the first voxel's middle lies, from the `offset` beside a `resolution`.
+
+    Paintera, which writes N5, means the middle of the first voxel; funlib and daisy, which write
+    zarr, its corner.
+    """
+    value = attributes.get("translate", attributes.get("offset"))
+    if not isinstance(value, list) or len(value) != len(scale):
+        return None
+    shift = finite_numbers(value, "offset", len(scale))
+    if is_n5:
+        return shift
+    return tuple(a + abs(edge) / 2 for a, edge in zip(shift, scale, strict=True))
+
+
+def _check_scale(scale: Sequence[float], name: str) -> None:
+    """Refuse what is no voxel edge; one below 0 means that the axis is stored in reverse."""
+    if not all(_SMALLEST < abs(edge) < _LARGEST for edge in scale):
+        raise broken(name, list(scale), "numbers other than 0")
 
 
 def _reversed(grid: Grid) -> Grid:
@@ -220,7 +242,11 @@ def precomputed_levels(info: Mapping[str, Any]) -> tuple[LevelPath, ...]:
     axes = ("channel", "z", "y", "x")
     levels = []
     for index, scale in enumerate(scales):
+        if not isinstance(scale, Mapping):
+            raise broken("scales", scale, "a list of objects")
         edges = finite_numbers(scale.get("resolution"), "resolution", 3)[::-1]
-        grid = Grid(axes, (1.0, *edges), (None, "nanometer", "nanometer", "nanometer"))
+        _check_scale(edges, "resolution")
+        units = (None, "nanometer", "nanometer", "nanometer")
+        grid = Grid(axes, (1.0, *edges), units, is_from_corner=True)
         levels.append(LevelPath(str(index), axes, grid))
     return tuple(levels)

@@ -23,6 +23,7 @@ _FORMATS = {
     "neuroglancer-precomputed": "precomputed",
 }
 _SCHEMES = ("s3", "gs", "http", "https", "file", "s3+http", "s3+https")
+_ZIP = ".zip"
 _RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
 
 
@@ -55,18 +56,23 @@ class Location:
     root: str
     """Bucket, server or `/`: what cannot be gone above."""
     path: str
-    """The key prefix below the root, without slashes at its ends."""
+    """The key prefix below the root (in the zip archive, where there is one), without slashes at
+    its ends."""
     cloud: CloudSettings
+    archive: str | None = None
+    """The key of the zip archive that `path` is in."""
 
     @property
     def name(self) -> str:
-        """The last part of the path, or the bucket or server when there is none."""
-        return self.path.rsplit("/", 1)[-1] or self.root.rsplit("/", 1)[-1]
+        """The last part of the path, or the archive, bucket or server when there is none."""
+        above = self.root if self.archive is None else self.archive[: -len(_ZIP)]
+        return self.path.rsplit("/", 1)[-1] or above.rsplit("/", 1)[-1]
 
     @property
     def local_path(self) -> Path | None:
-        """The folder or file on this machine, or None for a remote one."""
-        return Path(self.root, self.path) if self.driver == "file" else None
+        """The folder or file on this machine, or None for a remote one or one in an archive."""
+        is_file = self.driver == "file" and self.archive is None
+        return Path(self.root, self.path) if is_file else None
 
     def child(self, relative: str) -> Location:
         """Return the location of `relative` (parts joined by slashes) below this one."""
@@ -94,6 +100,12 @@ class Location:
     def kvstore(self) -> dict[str, Any]:
         """Return the tensorstore key-value store specification of this folder."""
         folder = f"{self.path}/" if self.path else ""
+        if self.archive is not None:
+            return {"driver": "zip", "base": self._store(self.archive), "path": folder}
+        return self._store(folder)
+
+    def _store(self, folder: str) -> dict[str, Any]:
+        """Return the store that holds everything, at a key or a prefix."""
         if self.driver == "file":
             return {"driver": "file", "path": f"{self.root.rstrip('/')}/{folder}"}
         if self.driver == "http":
@@ -164,9 +176,27 @@ def locate(path_or_url: str, cloud: CloudSettings | None = None) -> Location:
     """
     text, kind = _split_format(path_or_url.strip())
     settings = cloud or CloudSettings()
-    scheme, separator, rest = text.partition("://")
+    _, separator, rest = text.partition("://")
     if not (rest if separator else text).strip("/") and text != "/":
         raise _unreadable(path_or_url, "it names no place")
+    return _into_archive(_place(text, kind, settings))
+
+
+def _into_archive(place: Location) -> Location:
+    """Return the place inside the first zip archive on the way, if there is one."""
+    parts = place.path.split("/")
+    for count, part in enumerate(parts, 1):
+        archive = "/".join(parts[:count])
+        if not part.lower().endswith(_ZIP):
+            continue
+        if place.driver == "file" and Path(place.root, archive).is_dir():
+            continue
+        return replace(place, archive=archive, path="/".join(parts[count:]))
+    return place
+
+
+def _place(text: str, kind: str | None, settings: CloudSettings) -> Location:
+    scheme, separator, rest = text.partition("://")
     if not separator:
         return _local(Path(text), kind, settings)
     if scheme == "file":
@@ -194,6 +224,9 @@ def _bucket(url: str, kind: str | None, cloud: CloudSettings) -> Location:
 def _split_format(text: str) -> tuple[str, str | None]:
     """Return the text without its format, and the format."""
     body, bar, suffix = text.partition("|")
+    if bar and suffix.startswith("zip:"):
+        inside, bar, suffix = suffix[4:].partition("|")
+        body = f"{body.rstrip('/')}/{inside}"
     if bar:
         name = suffix.split("|")[0].strip("/").partition(":")[0]
         if name not in _FORMATS:

@@ -1,12 +1,10 @@
-"""TIFF stacks, in one file or one plane a file, and the voxel size that Fiji or OME wrote."""
+"""TIFF stacks, and the voxel size that Fiji or OME wrote."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -14,19 +12,25 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from segmentation_backend.errors import ErrorKind, FormatError
-from segmentation_backend.geometry import Coordinate, VoxelSize
+from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.sources.choosing import refuse_dataset
 from segmentation_backend.sources.grids import pick_spatial_axes
-from segmentation_backend.sources.stacks import Stack, cut_slabs, declared_size
+from segmentation_backend.sources.stacks import (
+    Stack,
+    check_plane,
+    declared_size,
+    plane_count,
+    read_raw,
+)
 
-__all__ = ["TIFF_SUFFIXES", "open_tiff", "open_tiff_folder"]
+__all__ = ["TIFF_SUFFIXES", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 
-@contextmanager
-def open_tiff(path: Path) -> Iterator[Stack]:
+def open_tiff(path: Path, dataset: str | None = None) -> Stack:
     """Open the first image series of a TIFF file; errors of tifffile pass through."""
+    refuse_dataset(dataset, path)
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         _check_complete(file, series.size)
@@ -34,11 +38,13 @@ def open_tiff(path: Path) -> Iterator[Stack]:
         size = _voxel_size(file)
         if series.dataoffset is not None:
             dtype = series.dtype.newbyteorder(file.byteorder)
-            array = np.memmap(path, dtype, "r", series.dataoffset, shape=sides)
-            yield Stack(sides, series.dtype, size, cut_slabs(array, sides[0]))
-        else:
-            pages = _Pages(list(series.pages))
-            yield Stack(sides, series.dtype, size, cut_slabs(pages, sides[0]))
+            read, chunk = read_raw(path, series.dataoffset, dtype, sides)
+            return Stack(sides, series.dtype, size, read, chunk)
+        pages = list(series.pages)
+        plane = check_plane(sides, series.dtype)
+        return Stack(
+            sides, series.dtype, size, _Pages(pages).read, (plane_count(plane), *sides[1:])
+        )
 
 
 def _check_complete(file: tifffile.TiffFile, size: int) -> None:
@@ -55,18 +61,26 @@ def _check_complete(file: tifffile.TiffFile, size: int) -> None:
 
 
 class _Pages:
-    """Pages of a TIFF file, sliced like an array of z, y, x."""
+    """The pages of a TIFF file, decoded when they are asked for; the file is open only then."""
 
     def __init__(self, pages: list[Any]) -> None:
         self._pages = pages
+        # The pages share one file handle and its position.
+        self._lock = Lock()
 
-    def __getitem__(self, wanted: slice) -> NDArray[np.generic]:
-        planes = []
-        for page in self._pages[wanted]:
-            if page is None:
-                raise ValueError("a page is missing")
-            planes.append(_flat(page.asarray()))
-        return np.stack(planes)
+    def read(self, box: Roi) -> NDArray[np.generic]:
+        """Return a box of planes."""
+        wanted, rows, columns = box.slices()
+        pages = self._pages[wanted]
+        if any(page is None for page in pages):
+            raise ValueError("a page is missing")
+        with self._lock:
+            file = pages[0].parent.filehandle
+            file.open()
+            try:
+                return np.stack([_flat(page.asarray())[rows, columns] for page in pages])
+            finally:
+                file.close()
 
 
 def _flat(plane: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -114,53 +128,3 @@ def _imagej_size(file: tifffile.TiffFile) -> VoxelSize | None:
     return declared_size(
         lambda: [float(metadata["spacing"]), *(n[1] / n[0] for n in fractions)], [unit] * 3
     )
-
-
-@contextmanager
-def open_tiff_folder(folder: Path) -> Iterator[Stack]:
-    """Open a folder of TIFF files of one plane each; plane 10 comes after plane 9.
-
-    Raises FormatError (UNSUPPORTED_FORMAT) without any, and while reading for planes that
-    differ.
-    """
-    files = sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in TIFF_SUFFIXES), key=_natural
-    )
-    if not files:
-        raise FormatError(
-            f"{folder} holds no TIFF files, zarr or N5 array to import.",
-            ErrorKind.UNSUPPORTED_FORMAT,
-        )
-    with open_tiff(files[0]) as first:
-        dtype, size, (depth, height, width) = first.dtype, first.voxel_size, first.shape
-    if depth != 1:
-        raise FormatError(
-            f"{files[0]} is a stack of {depth} planes; a folder must hold one plane a file. "
-            "Give the file itself instead.",
-            ErrorKind.UNSUPPORTED_RANK,
-        )
-
-    def slabs(depth: int) -> Iterator[NDArray[np.generic]]:
-        for begin in range(0, len(files), depth):
-            batch = files[begin : begin + depth]
-            yield np.stack([_plane(file, (height, width), dtype) for file in batch])
-
-    yield Stack((len(files), height, width), dtype, size, slabs)
-
-
-def _plane(file: Path, sides: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[np.generic]:
-    plane = np.squeeze(tifffile.imread(file))
-    if plane.size == sides[0] * sides[1] and 1 in sides:
-        plane = plane.reshape(sides)
-    if plane.shape != sides or plane.dtype != dtype:
-        raise FormatError(
-            f"{file} is {plane.shape} of {plane.dtype}, but the first plane of its folder is "
-            f"{sides} of {dtype}; all planes of a stack must be alike.",
-            ErrorKind.UNSUPPORTED_FORMAT,
-        )
-    return plane
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -27,17 +27,20 @@ from segmentation_backend.geometry import (
     nearest_level,
     plan_levels,
 )
-from segmentation_backend.sources.discovery import ImageSource, LevelSource, find_image
-from segmentation_backend.sources.grids import (
-    Corner,
-    first_corners,
-    pick_spatial_axes,
-    resolve_voxel_sizes,
+from segmentation_backend.sources.discovery import find_image
+from segmentation_backend.sources.grids import Corner
+from segmentation_backend.sources.in_place import stack_level
+from segmentation_backend.sources.pyramids import (
+    OpenLevel,
+    Pyramid,
+    build_pyramid,
+    open_spatial,
 )
+from segmentation_backend.sources.readers import is_stack, open_stack
 from segmentation_backend.sources.specs import CloudSettings, locate
-from segmentation_backend.sources.stores import CACHE_BYTES, open_array, open_context, wait
+from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
 
-__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_spatial", "open_volume"]
+__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_volume"]
 
 IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 """What an image may be made of; float64 is read as float32."""
@@ -80,6 +83,11 @@ class Volume:
     _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
     corners: tuple[Corner, ...] = ((0.0, 0.0, 0.0),)
     """Where the file's own coordinates may put the first corner (see `grids.first_corners`)."""
+
+    @property
+    def origin(self) -> Corner:
+        """Where the file's own coordinates put the outer corner of voxel (0, 0, 0), in nm."""
+        return self.corners[0]
 
     @property
     def bounds(self) -> Roi:
@@ -206,13 +214,14 @@ def open_volume(
     cloud: CloudSettings | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> Volume:
-    """Return the image at a local path or a URL: zarr, OME-Zarr, N5 or precomputed.
+    """Return the image at a local path or a URL: zarr, OME-Zarr, N5 or precomputed, zipped too.
 
-    `dataset` is a path below it, `voxel_size` (nm, z, y, x) overrules the metadata. All volumes
-    opened with the same `cache_bytes` share one cache of that size. Raises InvalidInputError for
-    an address that makes no sense or a container of several images, NotFoundError
-    (PATH_NOT_FOUND), FormatError (UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE, UNSUPPORTED_RANK) and
-    ResourceError (SOURCE_UNAVAILABLE).
+    A local TIFF, HDF5, MRC, NPY, NPZ or picture file, or a folder of pictures, is read in place
+    where its kind allows reading by box. `dataset` is a path below it, `voxel_size` (nm, z, y, x)
+    overrules the metadata. All volumes opened with the same `cache_bytes` share one cache of that
+    size. Raises InvalidInputError for an address that makes no sense or a container of several
+    images, NotFoundError (PATH_NOT_FOUND), FormatError (UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE,
+    UNSUPPORTED_RANK) and ResourceError (SOURCE_UNAVAILABLE).
     """
     if voxel_size is not None and not all(0 < edge < 1e9 for edge in voxel_size):
         raise InvalidInputError(
@@ -221,80 +230,60 @@ def open_volume(
         )
     context = open_context(cache_bytes)
     location = locate(path_or_url, cloud)
-    source = find_image(location.child(dataset) if dataset else location, context)
-    opened = [_open_level(level, context) for level in source.levels]
-    arrays, offsets = [array for array, _ in opened], [offset for _, offset in opened]
-    return _assemble(name or source.location.name, source, arrays, offsets, voxel_size)
+    local = location.local_path
+    if local is not None and location.format is None and is_stack(local, dataset):
+        stack = open_stack(local, dataset)
+        url, named, is_size_assumed = location.url, local.stem, False
+        opened = [stack_level(stack, url, context)]
+    else:
+        source = find_image(location.child(dataset) if dataset else location, context)
+        url, named, is_size_assumed = (
+            source.location.url, source.location.name, source.is_size_assumed,
+        )  # fmt: skip
+        opened = [open_spatial(level, context) for level in source.levels]
+    pyramid = build_pyramid(_images(opened, url), voxel_size)
+    assumed = pyramid.voxel_size_is_assumed or (is_size_assumed and voxel_size is None)
+    return _assemble(name or named, url, replace(pyramid, voxel_size_is_assumed=assumed))
 
 
-def _assemble(
-    name: str,
-    source: ImageSource,
-    arrays: list[ts.TensorStore],
-    offsets: Sequence[Coordinate],
-    wanted: VoxelSize | None,
-) -> Volume:
-    grids = [level.level.grid for level in source.levels]
-    shapes = [array.shape for array in arrays]
-    sizes, assumed = resolve_voxel_sizes(grids, shapes, wanted)
-    # Finest first, whatever the order in the metadata; the sort is stable.
-    order = sorted(range(len(arrays)), key=lambda i: (prod(sizes[i]), i))
-    arrays = [arrays[i] for i in order]
+def _assemble(name: str, url: str, pyramid: Pyramid) -> Volume:
+    arrays, levels = list(pyramid.arrays), list(pyramid.levels)
     dtypes = {array.dtype.name for array in arrays}
     if len(dtypes) > 1:
         raise FormatError(
-            f"The levels of {source.location.url} are of different types ({sorted(dtypes)}); "
+            f"The levels of {url} are of different types ({sorted(dtypes)}); "
             "open one of them by naming it as the dataset.",
             ErrorKind.UNSUPPORTED_DTYPE,
         )
-    levels = [ScaleLevel(index, sizes[i], _shape(arrays[index])) for index, i in enumerate(order)]
-    stored = len(levels)
     _add_virtual_levels(levels, arrays)
     return Volume(
         name,
-        source.location.url,
+        url,
         arrays[0].dtype.numpy_dtype,
         tuple(levels),
-        assumed or (source.is_size_assumed and wanted is None),
-        stored,
+        pyramid.voxel_size_is_assumed,
+        len(pyramid.levels),
         tuple(arrays),
-        first_corners(grids[order[0]], offsets[order[0]], sizes[order[0]]),
+        pyramid.corners,
     )
 
 
-def _open_level(level: LevelSource, context: ts.Context) -> tuple[ts.TensorStore, Coordinate]:
-    """Return what `open_spatial` does, of a dtype that images may have."""
-    array, offset = open_spatial(level, context)
-    dtype = array.dtype.name
-    if dtype == "float64":
-        array = ts.cast(array, ts.float32)
-    elif dtype not in IMAGE_DTYPES:
-        raise FormatError(
-            f"{level.location.url} is of type {dtype}; an image is one of "
-            f"{', '.join(IMAGE_DTYPES)} or float64.",
-            ErrorKind.UNSUPPORTED_DTYPE,
-        )
-    return array, offset
-
-
-def open_spatial(level: LevelSource, context: ts.Context) -> tuple[ts.TensorStore, Coordinate]:
-    """Return an array as z, y, x from (0, 0, 0), and where its own index space begins."""
-    what = level.location.url
-    array = open_array(level.location, level.driver, context, dict(level.extra))
-    if level.is_transposed:
-        array = array.T
-    order = pick_spatial_axes(level.level.axes, array.shape, what)
-    z, y, x = (int(array.domain.origin[axis]) for axis in order)
-    others = [axis for axis in range(array.rank) if axis not in order]
-    array = array[ts.d[:].translate_to[0]][ts.d[:].mark_bounds_implicit[False]]
-    array = array[ts.d[others][0]] if others else array
-    left = [axis for axis in range(len(order) + len(others)) if axis not in others]
-    array = array.transpose([left.index(axis) for axis in order])
-    if 0 in array.shape:
-        raise FormatError(
-            f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
-        )
-    return array, (z, y, x)
+def _images(opened: Sequence[OpenLevel], url: str) -> list[OpenLevel]:
+    """Return the levels as types that images may have, or raise FormatError."""
+    levels = []
+    for level in opened:
+        dtype = level.array.dtype.name
+        if dtype == "float64":
+            levels.append(replace(level, array=ts.cast(level.array, ts.float32)))
+        elif dtype in IMAGE_DTYPES:
+            levels.append(level)
+        else:
+            raise FormatError(
+                f"{url} is of type {dtype}; an image is one of "
+                f"{', '.join(IMAGE_DTYPES)} or float64.",
+                ErrorKind.UNSUPPORTED_DTYPE,
+            )
+    return levels
 
 
 def _shape(array: ts.TensorStore) -> tuple[int, int, int]:

@@ -22,9 +22,8 @@ from segmentation_backend.geometry import (
     plan_levels,
 )
 from segmentation_backend.sources.importing import import_image
-from segmentation_backend.sources.readers import FILE_SUFFIXES
+from segmentation_backend.sources.readers import is_stack
 from segmentation_backend.sources.specs import CloudSettings
-from segmentation_backend.sources.tiff import TIFF_SUFFIXES
 from segmentation_backend.sources.volume import Contrast, Volume, open_volume
 from segmentation_backend.workspace.bases import BaseRecord, adopt_base
 
@@ -128,22 +127,29 @@ class Catalog:
         dataset: str | None = None,
         voxel_size: VoxelSize | None = None,
         labels: str | None = None,
+        in_place: bool | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
-        """Register an image under a name; formats that cannot be read in chunks are imported.
+        """Register an image under a name; files that are no chunk stores are imported.
 
-        `labels` are read in place, under the edits (see `adopt_base`). The same name with the same
-        sources is answered with what is there already.
+        `in_place` reads a file where it is (True) or imports a chunk store too (False). `labels`
+        are read in place, under the edits (see `adopt_base`). The same name with the same sources
+        is answered with what is there already.
         """
         check_name(name)
         if self._row(name) is not None:
             return self._the_same(name, source, labels)
         location, inside = source, dataset
-        if needs_import(source):
+        if in_place is False or (in_place is None and needs_import(source, dataset)):
             target = self._image_dir / f"{name}.zarr"
             if not target.exists():
                 import_image(
-                    Path(source), target, dataset=dataset, voxel_size=voxel_size, progress=progress
+                    source,
+                    target,
+                    dataset=dataset,
+                    voxel_size=voxel_size,
+                    progress=progress,
+                    cloud=self._cloud,
                 )
             location, inside = str(target), None
         image = self._open_image(location, inside, voxel_size, name)
@@ -194,12 +200,9 @@ class Catalog:
         )
 
 
-def needs_import(source: str) -> bool:
-    """Whether a local file (or a folder of TIFFs) must be made into a pyramid before it is seen."""
-    path = Path(source)
-    if path.is_dir():
-        return any(entry.suffix.lower() in TIFF_SUFFIXES for entry in path.iterdir())
-    return "://" not in source and path.suffix.lower() in FILE_SUFFIXES
+def needs_import(source: str, dataset: str | None) -> bool:
+    """Whether a local file (or a folder of pictures) is no chunk store: it has no pyramid."""
+    return "://" not in source and "|" not in source and is_stack(Path(source), dataset)
 
 
 def parse_voxel_size(value: Sequence[float]) -> VoxelSize:

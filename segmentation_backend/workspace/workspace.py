@@ -141,14 +141,22 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         dataset: str | None = None,
         voxel_size: VoxelSize | None = None,
         labels: str | None = None,
+        in_place: bool | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
-        """Register an image (path or URL); NPZ, TIFF and HDF5 are first imported with a pyramid.
+        """Register an image (path or URL); NPZ, TIFF, HDF5, MRC and pictures are first imported.
 
-        `labels` (path or URL) are label arrays to begin from; they are read in place.
+        `labels` (path or URL) are label arrays to begin from; they are read in place. `in_place`
+        reads a file where it is, too (True), or imports zarr and N5 as well (False).
         """
         return self._catalog.add(
-            name, image, dataset=dataset, voxel_size=voxel_size, labels=labels, progress=progress
+            name,
+            image,
+            dataset=dataset,
+            voxel_size=voxel_size,
+            labels=labels,
+            in_place=in_place,
+            progress=progress,
         )
 
     def register_demo(self) -> VolumeInfo:

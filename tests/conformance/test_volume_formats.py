@@ -1,12 +1,19 @@
 """One contract for every kind of volume; the truth is written by other libraries than ours."""
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
+from typing import ClassVar
 
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tensorstore as ts
+import tifffile
 import zarr
+from PIL import Image
 
 from segmentation_backend.errors import (
     ErrorKind,
@@ -38,6 +45,7 @@ class VolumeContract:
     """What holds for every format and every place."""
 
     place = "local"
+    file = "volume.data"
     dataset: str | None = None
     voxel_size = VOXEL_SIZE
     stored_levels = 1
@@ -55,7 +63,7 @@ class VolumeContract:
             self.write(web.root / name)
             address, settings = f"{web.address}/{name}", CloudSettings()
             return address, settings, lambda path, data: change(web.root / name / path, data)
-        local = folder / "volume.data"
+        local = folder / self.file
         self.write(local)
         if self.place == "local":
             return str(local), CloudSettings(), lambda path, data: change(local / path, data)
@@ -299,6 +307,7 @@ class TestN5Pyramid(Pyramid):
 
 
 class TestPrecomputed(Pyramid):
+    sharding: ClassVar[dict] = {}
     first_chunk = "4_4_8/0-32_0-20_0-16"
 
     def write(self, folder):
@@ -316,9 +325,211 @@ class TestPrecomputed(Pyramid):
                     "resolution": [4 * 2**index, 4 * 2**index, 8 * 2**index],
                     "encoding": "raw",
                     "chunk_size": list(CHUNK[::-1]),
+                    **({"sharding": self.sharding} if self.sharding else {}),
                 },
             }
             ts.open(spec, create=True).result()[..., 0].write(voxels.T).result()
+
+
+class TestZarr3ShardedPyramid(Pyramid):
+    """OME-NGFF 0.5 in shards, as newer published volumes are."""
+
+    first_chunk = "s0/c/0/0/0"
+
+    def write(self, folder):
+        ome = {"version": "0.5", "multiscales": [ngff(["s0", "s1"], "0.5")]}
+        group = zarr.create_group(folder, zarr_format=3, attributes={"ome": ome})
+        for name, voxels in (("s0", truth()), ("s1", halved(truth()))):
+            array = group.create_array(
+                name, shape=voxels.shape, chunks=(8, 10, 16), shards=CHUNK, dtype=voxels.dtype
+            )
+            array[:] = voxels
+
+
+class TestPrecomputedShards(TestPrecomputed):
+    sharding: ClassVar[dict] = {
+        "@type": "neuroglancer_uint64_sharded_v1",
+        "preshift_bits": 0,
+        "minishard_bits": 1,
+        "shard_bits": 1,
+        "hash": "identity",
+        "data_encoding": "gzip",
+        "minishard_index_encoding": "gzip",
+    }
+    first_chunk = "4_4_8/0.shard"
+
+    # One shard holds many chunks, so that losing a file loses more than the first corner.
+    def test_chunk_that_was_never_written_is_empty(self, own):
+        address, cloud, replace = own
+        replace(self.first_chunk, None)
+        volume = open_volume(address, dataset=self.dataset, cloud=cloud)
+        assert not volume.read(Roi((0, 0, 0), (2, 2, 2))).any()
+
+    def test_corrupt_chunk_is_an_error_and_not_zeros(self, own):
+        address, cloud, replace = own
+        replace(self.first_chunk, b"this is no shard")
+        volume = open_volume(address, dataset=self.dataset, cloud=cloud)
+        with pytest.raises(ResourceError, match="cannot be read"):
+            volume.read(Roi((0, 0, 0), (2, 2, 2)))
+
+
+class Zipped(VolumeContract):
+    """An array store in one file; what is wrong with a chunk is wrong with the archive."""
+
+    file = "volume.zip"
+    arrays: ClassVar[type[VolumeContract]]
+
+    def write(self, folder):
+        content = folder.with_suffix(".content")
+        self.arrays().write(content)
+        shutil.make_archive(str(folder.with_suffix("")), "zip", content)
+
+    def publish(self, folder, request):
+        if self.place == "local":
+            return super().publish(folder, request)
+        self.write(folder / self.file)
+        s3 = request.getfixturevalue("s3")
+        name = f"{type(self).__name__}-{folder.name}.zip"
+        s3.put(name, (folder / self.file).read_bytes())
+        return s3.url(name), CloudSettings(endpoint_url=s3.endpoint), None
+
+    def test_chunk_that_was_never_written_is_empty(self, tmp_path):
+        self.write(tmp_path / "a.zip")
+        change(tmp_path / "a.content" / self.first_chunk, None)
+        shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "a.content")
+        volume = open_volume(str(tmp_path / "b.zip"))
+        assert not volume.read(Roi((0, 0, 0), (2, 2, 2))).any()
+
+    def test_corrupt_chunk_is_an_error_and_not_zeros(self, tmp_path):
+        self.write(tmp_path / "a.zip")
+        data = bytearray((tmp_path / "a.zip").read_bytes())
+        with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+            member = archive.getinfo(self.first_chunk)
+            begin = member.header_offset + 30 + len(member.filename)
+            data[begin : begin + member.compress_size] = b"?" * member.compress_size
+        (tmp_path / "b.zip").write_bytes(data)
+        with pytest.raises(ResourceError, match="cannot be read"):
+            open_volume(str(tmp_path / "b.zip")).read(Roi((0, 0, 0), (2, 2, 2)))
+
+
+class TestZippedOmeZarr(Zipped, TestOmeZarr05):
+    arrays = TestOmeZarr05
+
+
+class TestZippedN5OnS3(Zipped, TestN5Pyramid):
+    arrays = TestN5Pyramid
+    place = "s3"
+
+
+class ImageFile(VolumeContract):
+    """A file that is no chunk store, read in place."""
+
+    voxel_size = (10.0, 10.0, 10.0)
+    damage = ""
+    """The file to cut in half, where the image is a folder."""
+
+    # A file has all its voxels, or is damaged.
+    test_chunk_that_was_never_written_is_empty = None
+
+    def test_corrupt_chunk_is_an_error_and_not_zeros(self, tmp_path):
+        path = tmp_path / self.file
+        self.write(path)
+        volume = open_volume(str(path), dataset=self.dataset)
+        victim = path / self.damage if self.damage else path
+        victim.write_bytes(victim.read_bytes()[:60])
+        with pytest.raises(ResourceError, match="cannot be read") as error:
+            volume.read(volume.bounds)
+        assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
+
+    def test_what_is_not_there_names_what_is(self, shared):
+        with pytest.raises((InvalidInputError, NotFoundError), match=r"no/such/array"):
+            open_volume(shared[0], dataset="no/such/array")
+
+
+class TestNpyFile(ImageFile):
+    file = "em.npy"
+
+    def write(self, folder):
+        np.save(folder, truth())
+
+
+class TestFortranNpyFile(ImageFile):
+    file = "em.npy"
+
+    def write(self, folder):
+        np.save(folder, np.asfortranarray(truth()))
+
+
+class TestPlainNpzFile(ImageFile):
+    file = "em.npz"
+    dataset = "em"
+
+    def write(self, folder):
+        np.savez(folder, em=truth(), labels=truth())
+
+
+class TestTiffFile(ImageFile):
+    file = "em.tif"
+    voxel_size = VOXEL_SIZE
+
+    def write(self, folder):
+        metadata = {"axes": "ZYX", "spacing": 0.008, "unit": "um"}
+        tifffile.imwrite(folder, truth(), imagej=True, resolution=(250, 250), metadata=metadata)
+
+
+class TestCompressedTiffFile(ImageFile):
+    file = "em.tiff"
+
+    def write(self, folder):
+        tifffile.imwrite(folder, truth(), compression="zlib", photometric="minisblack")
+
+
+class TestHdf5File(ImageFile):
+    file = "em.h5"
+    dataset = "volumes/raw"
+    voxel_size = VOXEL_SIZE
+
+    def write(self, folder):
+        with h5py.File(folder, "w") as file:
+            array = file.create_dataset("volumes/raw", data=truth(), chunks=CHUNK)
+            array.attrs["resolution"] = VOXEL_SIZE
+
+
+class TestMrcFile(ImageFile):
+    file = "em.mrc"
+    voxel_size = VOXEL_SIZE
+
+    def write(self, folder):
+        with mrcfile.new(folder) as file:
+            file.set_data(truth().astype(np.int8))
+            file.voxel_size = (40, 40, 80)
+        data = bytearray(folder.read_bytes())
+        # IMOD's mark, without the flag of signed bytes.
+        data[152:160] = np.array([1146047817, 0], "<i4").tobytes()
+        folder.write_bytes(data)
+
+
+class TestTiffFolder(ImageFile):
+    file = "planes"
+    damage = "em_11.tif"
+
+    def write(self, folder):
+        folder.mkdir()
+        for index, plane in enumerate(truth()):
+            tifffile.imwrite(folder / f"em_{index}.tif", plane)
+
+    def test_what_is_not_there_names_what_is(self, shared):
+        with pytest.raises(NotFoundError, match="nearest folder that exists"):
+            open_volume(shared[0], dataset="no/such/array")
+
+
+class TestPngFolder(TestTiffFolder):
+    damage = "em_11.png"
+
+    def write(self, folder):
+        folder.mkdir()
+        for index, plane in enumerate(truth()):
+            Image.fromarray(plane).save(folder / f"em_{index}.png")
 
 
 class TestOmeZarrOnS3(TestOmeZarr04):

@@ -1,15 +1,21 @@
 """Files become pyramids that other programs read too, or nothing at all."""
 
 import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tensorstore as ts
 import tifffile
 import zarr
+from PIL import Image
 
 from segmentation_backend.errors import (
     ConflictError,
@@ -19,7 +25,7 @@ from segmentation_backend.errors import (
     NotFoundError,
     ResourceError,
 )
-from segmentation_backend.sources import importing
+from segmentation_backend.sources import importing, journal
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.volume import open_volume
 
@@ -94,6 +100,28 @@ def as_zarr(folder, array):
     return folder / "em.zarr"
 
 
+def as_mrc(folder, array):
+    with mrcfile.new(folder / "em.mrc") as file:
+        file.set_data(array.astype(np.int8) if array.dtype == np.uint8 else array)
+    # As IMOD marks bytes that are not signed.
+    data = bytearray((folder / "em.mrc").read_bytes())
+    data[152:160] = np.array([1146047817, 0], "<i4").tobytes()
+    (folder / "em.mrc").write_bytes(data)
+    return folder / "em.mrc"
+
+
+def as_png_folder(folder, array):
+    planes = folder / "pngs"
+    planes.mkdir()
+    for index, plane in enumerate(array):
+        Image.fromarray(plane).save(planes / f"em_{index}.png")
+    return planes
+
+
+def as_zip(folder, array):
+    return Path(shutil.make_archive(str(folder / "em"), "zip", as_zarr(folder, array)))
+
+
 WRITERS = [
     as_npy,
     as_fortran_npy,
@@ -104,7 +132,10 @@ WRITERS = [
     as_imagej_tiff,
     as_tiff_folder,
     as_hdf5,
+    as_mrc,
+    as_png_folder,
     as_zarr,
+    as_zip,
 ]
 
 
@@ -324,9 +355,9 @@ def test_planes_that_differ_are_refused_by_file(tmp_path):
 
 
 def test_unknown_kind_of_file_lists_the_known(tmp_path):
-    (tmp_path / "em.png").write_bytes(b"png")
+    (tmp_path / "em.doc").write_bytes(b"doc")
     with pytest.raises(FormatError, match=r"\.npz, \.npy, \.tif"):
-        import_image(tmp_path / "em.png", tmp_path / "a.zarr")
+        import_image(tmp_path / "em.doc", tmp_path / "a.zarr")
 
 
 def test_missing_file_names_the_nearest_folder(tmp_path):
@@ -367,7 +398,7 @@ def test_full_disk_is_named(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(importing.os, "rename", full)
+    monkeypatch.setattr(journal.os, "rename", full)
     with pytest.raises(ResourceError, match="Free some space") as error:
         import_image(as_npy(tmp_path, ramp((4, 5, 6))), tmp_path / "a.zarr")
     assert error.value.kind is ErrorKind.DISK_FULL
@@ -387,6 +418,62 @@ def test_memory_stays_bounded(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert peak < np.prod(shape) / 2
     assert open_volume(str(tmp_path / "a.zarr")).bounds.shape == shape
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from segmentation_backend.sources import importing, journal
+journal._EVERY_S, importing._SLAB_BYTES = 0, 2**19
+importing.import_image(
+    Path(sys.argv[1]), Path(sys.argv[2]), progress=lambda f, m: print(m, flush=True)
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("writer", "stop", "first"), [(as_npy, "Plane 128", 64), (as_png_folder, "Level 1", 200)]
+)
+def test_killed_import_goes_on_where_it_was(tmp_path, writer, stop, first, monkeypatch):
+    monkeypatch.setattr(importing, "_SLAB_BYTES", 2**19)
+    source = writer(tmp_path, ramp((200, 130, 140)))
+    expected = import_image(source, tmp_path / "expected" / "a.zarr")
+    made = tmp_path / "a.zarr"
+    command = [sys.executable, "-c", KILLED, source, made]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not process.stdout.readline().startswith(stop):
+            assert process.poll() is None
+        process.kill()
+    assert not made.exists()
+    assert (tmp_path / ".a.zarr.partial" / "import.json").is_file()
+    read = []
+    opened = importing.open_stack
+
+    def watched(*args):
+        stack = opened(*args)
+        return replace(stack, read=lambda box: read.append(box.offset[0]) or stack.read(box))
+
+    monkeypatch.setattr(importing, "open_stack", watched)
+    assert import_image(source, made) == made
+    # What was written before the kill is not read again.
+    assert min(read, default=200) >= first
+    files = {f.relative_to(expected): f.read_bytes() for f in expected.rglob("*") if f.is_file()}
+    assert files == {f.relative_to(made): f.read_bytes() for f in made.rglob("*") if f.is_file()}
+    assert not (tmp_path / ".a.zarr.partial").exists()
+
+
+def test_import_of_another_source_does_not_go_on(tmp_path, monkeypatch):
+    partial = tmp_path / ".a.zarr.partial"
+    with journal.ImportJournal(partial, "another") as other:
+        other.note(0)
+        other.save()
+        (partial / "0").mkdir()
+        (partial / "0" / "zarr.json").write_text("{}")
+        with pytest.raises(ConflictError, match="being written by another import"):
+            import_image(as_npy(tmp_path, ramp((4, 5, 6))), tmp_path / "a.zarr")
+        assert (partial / "0" / "zarr.json").exists()
+    volume = open_volume(str(import_image(tmp_path / "em.npy", tmp_path / "a.zarr")))
+    np.testing.assert_array_equal(volume.read(volume.bounds), ramp((4, 5, 6)))
 
 
 @pytest.mark.skipif(not FIB25.is_file(), reason="the FIB-SEM cube is not on this machine")

@@ -3,10 +3,13 @@
 import json
 import re
 
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
+from PIL import Image
 
 from segmentation_backend.errors import (
     ErrorKind,
@@ -248,10 +251,67 @@ def test_folder_without_arrays_is_refused(tmp_path):
     assert error.value.kind is ErrorKind.UNSUPPORTED_FORMAT
 
 
-def test_file_is_sent_to_import(tmp_path):
-    (tmp_path / "em.tif").write_bytes(b"II*")
+def test_file_that_cannot_be_read_by_region_is_sent_to_import(tmp_path):
+    np.savez_compressed(tmp_path / "em.npz", em=ramp((5, 6, 7)))
     with pytest.raises(FormatError, match="mitoglance import"):
-        open_volume(str(tmp_path / "em.tif"))
+        open_volume(str(tmp_path / "em.npz"))
+    (tmp_path / "em.doc").write_bytes(b"?")
+    with pytest.raises(FormatError, match="none of the image files"):
+        open_volume(str(tmp_path / "em.doc"))
+
+
+def linked_hdf5(folder, how):
+    """An HDF5 file whose only image lies in another file."""
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file["em"] = ramp((5, 6, 7))
+    (folder / "secret.raw").write_bytes(bytes(210))
+    with h5py.File(folder / "em.h5", "w") as file:
+        if how == "external link":
+            file["em"] = h5py.ExternalLink(str(folder / "secret.h5"), "em")
+        elif how == "virtual":
+            layout = h5py.VirtualLayout((5, 6, 7), "u1")
+            layout[...] = h5py.VirtualSource(str(folder / "secret.h5"), "em", (5, 6, 7))
+            file.create_virtual_dataset("em", layout)
+        else:
+            place = [(str(folder / "secret.raw"), 0, 210)]
+            file.create_dataset("em", (5, 6, 7), "u1", external=place)
+    return str(folder / "em.h5")
+
+
+@pytest.mark.parametrize("how", ["external link", "virtual", "external storage"])
+def test_hdf5_cannot_name_other_files(tmp_path, how):
+    with pytest.raises(FormatError, match=r"other files|it holds nothing"):
+        open_volume(linked_hdf5(tmp_path, how))
+
+
+def test_pictures_in_colour_are_refused_and_grey_ones_are_not(tmp_path):
+    grey = np.repeat(ramp((6, 7))[..., None], 3, axis=2)
+    Image.fromarray(grey).save(tmp_path / "0.png")
+    volume = open_volume(str(tmp_path))
+    np.testing.assert_array_equal(volume.read(volume.bounds)[0], ramp((6, 7)))
+    grey[0, 0] = 1, 2, 3
+    Image.fromarray(grey).save(tmp_path / "1.png")
+    volume = open_volume(str(tmp_path))
+    with pytest.raises(ResourceError, match=r"1\.png is a picture in colour"):
+        volume.read(volume.bounds)
+
+
+def test_picture_beside_arrays_does_not_make_them_a_stack(tmp_path):
+    write(tmp_path / "em", ramp((5, 6, 7)))
+    Image.fromarray(ramp((6, 7))).save(tmp_path / "thumbnail.jpg")
+    assert open_volume(str(tmp_path)).bounds.shape == (5, 6, 7)
+
+
+def test_mrc_axes_and_voxel_size_are_those_of_its_header(tmp_path):
+    truth = ramp((7, 6, 5), np.int16)
+    with mrcfile.new(tmp_path / "em.mrc") as file:
+        file.set_data(truth)
+        file.voxel_size = (40, 60, 80)
+        # Columns are z, rows y and sections x.
+        file.header.mapc, file.header.mapr, file.header.maps = 3, 2, 1
+    volume = open_volume(str(tmp_path / "em.mrc"))
+    assert volume.levels[0].voxel_size == pytest.approx((8, 6, 4))
+    np.testing.assert_array_equal(volume.read(volume.bounds), truth.transpose(2, 1, 0))
 
 
 @pytest.mark.parametrize("name", [".zarray", "zarr.json", "attributes.json", ".zattrs"])

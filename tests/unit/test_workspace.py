@@ -275,3 +275,20 @@ def test_bad_input_is_refused_and_changes_nothing(labelled: Workspace, name: str
         call(labelled)
     assert caught.value.kind == kind
     assert snapshot(labelled) == before
+
+
+def test_image_files_are_read_in_place_and_chunk_stores_imported_on_demand(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    voxels = np.random.default_rng(2).integers(0, 255, SHAPE, np.uint8)
+    np.save(tmp_path / "stack.npy", voxels)
+    size = (8.0, 8.0, 8.0)
+    workspace.register("direct", str(tmp_path / "stack.npy"), voxel_size=size, in_place=True)
+    assert not (workspace.data_dir / "images" / "direct.zarr").exists()
+    np.testing.assert_array_equal(workspace.image_chunk("direct", 0, WHOLE), voxels)
+    imported = workspace.data_dir / "images" / "cell.zarr"
+    workspace.register("again", str(imported), in_place=False)
+    assert (workspace.data_dir / "images" / "again.zarr").is_dir()
+    np.testing.assert_array_equal(
+        workspace.image_chunk("again", 0, WHOLE), workspace.image_chunk("cell", 0, WHOLE)
+    )

@@ -1,0 +1,135 @@
+"""Arrays of one image laid over one another: right way round, finest first, corners together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, copysign, prod
+
+import tensorstore as ts
+
+from segmentation_backend.errors import ErrorKind, FormatError
+from segmentation_backend.geometry import Coordinate, ScaleLevel, VoxelSize
+from segmentation_backend.sources.discovery import LevelSource
+from segmentation_backend.sources.grids import (
+    Corner,
+    Grid,
+    first_corners,
+    pick_spatial_axes,
+    resolve_voxel_sizes,
+)
+from segmentation_backend.sources.stores import open_array
+
+__all__ = ["OpenLevel", "Pyramid", "build_pyramid", "open_spatial"]
+
+
+@dataclass(frozen=True)
+class OpenLevel:
+    """An array as z, y, x from (0, 0, 0), and what is known of its place."""
+
+    array: ts.TensorStore
+    offset: Coordinate
+    """Where the array's own index space begins (precomputed's `voxel_offset`)."""
+    grid: Grid | None
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Levels that share their first corner to half a voxel of their own."""
+
+    arrays: tuple[ts.TensorStore, ...]
+    levels: tuple[ScaleLevel, ...]
+    sources: tuple[int, ...]
+    """Which of the given arrays each level is."""
+    voxel_size_is_assumed: bool
+    corners: tuple[Corner, ...]
+    """Where the first corner may lie, nm, the likeliest first (see `grids.first_corners`)."""
+
+
+def build_pyramid(opened: Sequence[OpenLevel], wanted: VoxelSize | None) -> Pyramid:
+    """Return the levels finest first, whatever their order, axes reversed where scales are below 0.
+
+    A level that begins before the finest one loses the voxels that stick out; one that begins
+    later, by more than half of its own voxel, cannot be laid over it and is left out.
+    """
+    shapes = [_sides(level.array) for level in opened]
+    sizes, assumed = resolve_voxel_sizes([level.grid for level in opened], shapes, wanted)
+    # The sort is stable.
+    order = sorted(range(len(opened)), key=lambda i: (prod(sizes[i]), i))
+    corners = [
+        first_corners(level.grid, level.offset, size, shape)
+        for level, size, shape in zip(opened, sizes, shapes, strict=True)
+    ]
+    first = order[0]
+    arrays: list[ts.TensorStore] = []
+    levels: list[ScaleLevel] = []
+    sources: list[int] = []
+    for index in order:
+        level = opened[index]
+        shift = (0, 0, 0)
+        if _is_placed(level) and _is_placed(opened[first]):
+            shift = _shift(corners[index][0], corners[first][0], sizes[index])
+        if max(shift) > 0 or any(-s >= n for s, n in zip(shift, shapes[index], strict=True)):
+            continue
+        array = _from(_right_way_round(level), shift)
+        levels.append(ScaleLevel(len(levels), sizes[index], _sides(array)))
+        arrays.append(array)
+        sources.append(index)
+    return Pyramid(tuple(arrays), tuple(levels), tuple(sources), assumed, corners[first])
+
+
+def _is_placed(level: OpenLevel) -> bool:
+    """Whether the metadata say where the array lies, rather than nothing."""
+    grid = level.grid
+    return grid is not None and (grid.translation is not None or grid.is_from_corner)
+
+
+def _shift(corner: Corner, first: Corner, size: VoxelSize) -> Coordinate:
+    """Return how many voxels a level begins later than the finest, to the nearest.
+
+    Up to half a voxel is none, with some slack for rounded metadata: writers that leave out the
+    shift of a coarse level are off by almost half a voxel, and right.
+    """
+    away = [(a - b) / edge for a, b, edge in zip(corner, first, size, strict=True)]
+    z, y, x = (int(copysign(max(0, ceil(abs(value) - 0.501)), value)) for value in away)
+    return (z, y, x)
+
+
+def _right_way_round(level: OpenLevel) -> ts.TensorStore:
+    array = level.array
+    for axis, is_flipped in enumerate(level.grid.flips() if level.grid else ()):
+        if is_flipped:
+            array = array[ts.d[axis][::-1]]
+    return array[ts.d[:].translate_to[0]]
+
+
+def _from(array: ts.TensorStore, shift: Coordinate) -> ts.TensorStore:
+    if not any(shift):
+        return array
+    cut = tuple(slice(-s, None) for s in shift)
+    return array[cut][ts.d[:].translate_to[0]]
+
+
+def open_spatial(level: LevelSource, context: ts.Context) -> OpenLevel:
+    """Return the array of a level; raises what `open_array` does and FormatError for its rank."""
+    what = level.location.url
+    array = open_array(level.location, level.driver, context, dict(level.extra))
+    if level.is_transposed:
+        array = array.T
+    order = pick_spatial_axes(level.level.axes, array.shape, what)
+    z, y, x = (int(array.domain.origin[axis]) for axis in order)
+    others = [axis for axis in range(array.rank) if axis not in order]
+    array = array[ts.d[:].translate_to[0]][ts.d[:].mark_bounds_implicit[False]]
+    array = array[ts.d[others][0]] if others else array
+    left = [axis for axis in range(len(order) + len(others)) if axis not in others]
+    array = array.transpose([left.index(axis) for axis in order])
+    if 0 in array.shape:
+        raise FormatError(
+            f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
+        )
+    return OpenLevel(array, (z, y, x), level.level.grid)
+
+
+def _sides(array: ts.TensorStore) -> Coordinate:
+    z, y, x = (int(side) for side in array.shape)
+    return (z, y, x)
