@@ -16,9 +16,13 @@ _AXES = ("z", "y", "x")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
-def group_document(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
+def group_document(
+    name: str, levels: Sequence[ScaleLevel], origin: Sequence[float]
+) -> dict[str, Any]:
     """Return the `zarr.json` of the group: OME-NGFF metadata, and the arrays' documents inline.
 
+    `origin` is where the image's metadata put the first corner, nm, z, y, x: in another tool the
+    labels lie on the image.
     A reader over HTTP cannot list what there is; the inline documents (zarr-python's
     `consolidated_metadata`, which others leave alone) tell it, in the same request.
     """
@@ -28,7 +32,7 @@ def group_document(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
         "attributes": {
             "ome": {
                 "version": "0.5",
-                "multiscales": [_multiscale(name, levels)],
+                "multiscales": [_multiscale(name, levels, origin)],
                 # That there is an `image-label` is what makes these labels; 0 is background.
                 "image-label": {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]},
             }
@@ -41,7 +45,7 @@ def group_document(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
     }
 
 
-def _multiscale(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
+def _multiscale(name: str, levels: Sequence[ScaleLevel], origin: Sequence[float]) -> dict[str, Any]:
     return {
         "name": name,
         "type": "mode",
@@ -51,7 +55,7 @@ def _multiscale(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
                 "path": str(level.level),
                 "coordinateTransformations": [
                     {"type": "scale", "scale": list(level.voxel_size)},
-                    {"type": "translation", "translation": _translation(level, levels[0])},
+                    {"type": "translation", "translation": _translation(level, origin)},
                 ],
             }
             for level in levels
@@ -59,13 +63,9 @@ def _multiscale(name: str, levels: Sequence[ScaleLevel]) -> dict[str, Any]:
     }
 
 
-def _translation(level: ScaleLevel, finest: ScaleLevel) -> list[float]:
-    """Return where the middle of a level's first voxel lies, in nm from that of the finest.
-
-    A voxel that spans f fine ones along an axis has its middle (f - 1) / 2 of them further on.
-    """
-    pairs = zip(level.voxel_size, finest.voxel_size, strict=True)
-    return [(coarse - fine) / 2 for coarse, fine in pairs]
+def _translation(level: ScaleLevel, origin: Sequence[float]) -> list[float]:
+    """Return where the middle of a level's first voxel lies, in nm."""
+    return [corner + edge / 2 for corner, edge in zip(origin, level.voxel_size, strict=True)]
 
 
 def array_document(level: ScaleLevel) -> dict[str, Any]:

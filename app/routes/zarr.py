@@ -26,7 +26,9 @@ blueprint = Blueprint("zarr", __name__, url_prefix="/zarr")
 @blueprint.get("/<source>/zarr.json")
 def group(source: str) -> ResponseReturnValue:
     """Describe the labels of a volume, or of `<volume>@<version>`, as OME-NGFF."""
-    return answer_info(group_document(source, _levels(source)))
+    levels = _levels(source)
+    origin = services().workspace.volume(find_labels(source).volume).origin
+    return answer_info(group_document(source, levels, origin))
 
 
 @blueprint.get("/<source>/<level>/zarr.json")

@@ -44,7 +44,8 @@ def open_hdf5(path: Path, dataset: str | None) -> Stack:
         chunk = _chunk(array, order)
         shape = spatial_sides(array.shape, path)
         rank, dtype = array.ndim, array.dtype
-        size, translation = _voxel_size(array.attrs), _translation(array.attrs)
+        size = _voxel_size(array.attrs)
+        translation = _translation(array.attrs, size) if size else None
 
     def read(box: Roi) -> NDArray[np.generic]:
         places = dict(zip(order, box.slices(), strict=True))
@@ -74,14 +75,17 @@ def _voxel_size(attributes: Mapping[str, NDArray[np.float64]]) -> VoxelSize | No
     return None
 
 
-def _translation(attributes: Mapping[str, NDArray[np.float64]]) -> Corner | None:
-    """Return `offset` (CREMI, nm, z y x) where it stands beside `resolution`."""
+def _translation(
+    attributes: Mapping[str, NDArray[np.float64]], size: VoxelSize
+) -> Corner | None:
+    """Return the first voxel's middle from `offset` (CREMI: its corner, nm, z y x)."""
     if "offset" not in attributes or "resolution" not in attributes:
         return None
     values = _floats(attributes["offset"])
     if len(values) != 3 or not all(np.isfinite(values)):
         return None
-    return (values[0], values[1], values[2])
+    z, y, x = (value + edge / 2 for value, edge in zip(values, size, strict=True))
+    return (z, y, x)
 
 
 def _floats(values: NDArray[np.float64]) -> list[float]:

@@ -46,6 +46,8 @@ class LabelArrays:
     _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
     _sources: tuple[LevelSource, ...] = field(repr=False)
     _context: ts.Context = field(repr=False)
+    _offsets: tuple[Coordinate, ...] = ()
+    """Where each array begins in its level, where labels were placed."""
 
     def read(self, roi: Roi, level: int) -> NDArray[np.integer]:
         """Return the ids of a region inside a level, z, y, x, of `dtype`.
@@ -54,6 +56,20 @@ class LabelArrays:
         ResourceError SOURCE_UNAVAILABLE for one that cannot be fetched and FormatError
         CORRUPT_CHUNK for one that cannot be decoded.
         """
+        own = roi.shift([-v for v in self._offset(level)])
+        inside = own.intersect(Roi((0, 0, 0), _sides(self._arrays[level].shape)))
+        if inside == own:
+            return self._read(own, level)
+        # Around labels that were placed there is nothing, by definition.
+        ids = np.zeros(roi.shape, self.dtype)
+        if not inside.is_empty:
+            ids[inside.slices(own.offset)] = self._read(inside, level)
+        return ids
+
+    def _offset(self, level: int) -> Coordinate:
+        return self._offsets[level] if self._offsets else (0, 0, 0)
+
+    def _read(self, roi: Roi, level: int) -> NDArray[np.integer]:
         array, what = self._arrays[level], f"{self.url} {roi} at level {level}"
         try:
             found: NDArray[np.integer] = wait(lambda: array[roi.slices()].read(order="C"), what)
@@ -87,6 +103,37 @@ class LabelArrays:
         )
         corners = tuple(_times(corner, by) for corner in self.corners)
         return replace(self, levels=levels, corners=corners, voxel_size_is_assumed=False)
+
+    def placed(self, offset: Coordinate) -> LabelArrays:
+        """Return the same labels `offset` voxels further on; what lies before 0 is cut off.
+
+        Levels whose voxels do not begin where `offset` says are left out.
+        """
+        if not any(offset):
+            return self
+        base = self.levels[0].voxel_size
+        kept: list[tuple[int, Coordinate]] = []
+        for index, level in enumerate(self.levels):
+            ratios = [a / b for a, b in zip(level.voxel_size, base, strict=True)]
+            own = [by / ratio for by, ratio in zip(offset, ratios, strict=True)]
+            if all(abs(by - round(by)) < 1e-3 for by in own):
+                z, y, x = (round(by) for by in own)
+                kept.append((index, (z, y, x)))
+        levels = []
+        for number, (index, own_offset) in enumerate(kept):
+            z, y, x = (
+                side + by for side, by in zip(self.levels[index].shape, own_offset, strict=True)
+            )
+            levels.append(replace(self.levels[index], level=number, shape=(z, y, x)))
+        chosen = [index for index, _ in kept]
+        return replace(
+            self,
+            levels=tuple(levels),
+            chunks=tuple(self.chunks[index] for index in chosen),
+            _arrays=tuple(self._arrays[index] for index in chosen),
+            _sources=tuple(self._sources[index] for index in chosen),
+            _offsets=tuple(by for _, by in kept),
+        )
 
 
 def _times(vector: tuple[float, float, float], by: list[float]) -> tuple[float, float, float]:

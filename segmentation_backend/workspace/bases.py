@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import ScaleLevel, VoxelSize
+from segmentation_backend.geometry import Coordinate, ScaleLevel, VoxelSize, parse_coordinate
 from segmentation_backend.labels import BaseDescription, LabelBase, describe_base
 from segmentation_backend.labels.base_levels import plan_base_levels
 from segmentation_backend.sources.labels import LabelArrays, open_labels
@@ -30,6 +30,8 @@ class BaseRecord:
     source: str
     """What the user named: a path or URL."""
     description: BaseDescription
+    offset: Coordinate = (0, 0, 0)
+    """Where the labels begin in the volume, in voxels of their level 0."""
 
     @property
     def levels(self) -> tuple[ScaleLevel, ...]:
@@ -47,27 +49,35 @@ class BaseRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as it is kept."""
-        return {"source": self.source, "description": self.description.to_json()}
+        record: dict[str, Any] = {
+            "source": self.source,
+            "description": self.description.to_json(),
+        }
+        return {**record, "offset": list(self.offset)} if any(self.offset) else record
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BaseRecord:
         """Return what `to_json` made."""
-        return cls(value["source"], BaseDescription.from_json(value["description"]))
+        offset = parse_coordinate(value.get("offset", [0, 0, 0]), "offset")
+        return cls(value["source"], BaseDescription.from_json(value["description"]), offset)
 
 
 def adopt_base(source: str, image: Volume, cloud: CloudSettings) -> BaseRecord:
     """Return the record of labels that fit an image; reads a few chunks of them.
 
-    Raises InvalidInputError INVALID_PARAMETER for labels that lie elsewhere or are of another
+    Labels of a part of the image are placed where their metadata say, to the nearest of their
+    voxels. Raises InvalidInputError INVALID_PARAMETER for labels that lie outside or are of another
     scale, and what `open_labels` and `LabelBase.load` raise.
     """
     labels = open_labels(source, cloud=cloud)
     if labels.voxel_size_is_assumed or image.voxel_size_is_assumed:
         labels = labels.with_voxel_size(_size_by_shape(labels, image))
+        offset: Coordinate = (0, 0, 0)
     else:
-        _check_origin(labels, image)
+        offset = _offset(labels, image)
+        labels = labels.placed(offset)
     _check_extent(labels, image)
-    return BaseRecord(source, describe_base(labels))
+    return BaseRecord(source, describe_base(labels), offset)
 
 
 def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> LabelBase:
@@ -80,7 +90,7 @@ def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> Labe
         labels = open_labels(record.source, cloud=cloud)
         if labels.levels[0].voxel_size != record.voxel_size:
             labels = labels.with_voxel_size(record.voxel_size)
-        return labels
+        return labels.placed(record.offset)
 
     return LabelBase(record.description, reader, cache_dir=cache_dir)
 
@@ -105,26 +115,37 @@ def _size_by_shape(labels: LabelArrays, image: Volume) -> VoxelSize:
     )
 
 
-def _check_origin(labels: LabelArrays, image: Volume) -> None:
+def _offset(labels: LabelArrays, image: Volume) -> Coordinate:
+    """Return how many label voxels after the image's first corner the labels begin.
+
+    Where any reading of both metadata lets the corners meet to half a voxel, they do; otherwise
+    translations are taken as middles of voxels, as NGFF has them.
+    """
     voxel = labels.levels[0].voxel_size
     distances = [
-        [a - b for a, b in zip(own, other, strict=True)]
+        [(a - b) / edge for a, b, edge in zip(own, other, voxel, strict=True)]
         for own in labels.corners
         for other in image.corners
     ]
-
-    def voxels(distance: list[float]) -> float:
-        return max(abs(d) / edge for d, edge in zip(distance, voxel, strict=True))
-
-    nearest = min(distances, key=voxels)
-    if voxels(nearest) > 0.501:
-        z, y, x = nearest
+    if min(max(abs(d) for d in distance) for distance in distances) <= 0.501:
+        return (0, 0, 0)
+    z, y, x = (round(d) for d in distances[0])
+    ends = [a + side for a, side in zip((z, y, x), labels.levels[0].shape, strict=True)]
+    room = [
+        side * edge / own
+        for side, edge, own in zip(
+            image.bounds.shape, image.levels[0].voxel_size, voxel, strict=True
+        )
+    ]
+    if min(ends) <= 0 or any(a >= r for a, r in zip((z, y, x), room, strict=True)):
+        nm = ", ".join(f"{d * edge:g}" for d, edge in zip(distances[0], voxel, strict=True))
         raise InvalidInputError(
-            f"The labels {labels.url} begin ({z:g}, {y:g}, {x:g}) nm (z, y, x) from the image's "
-            "first corner; labels to be edited share it to half a voxel. Register the part of the "
-            "image that they were made on, or labels that cover the image from its corner.",
+            f"The labels {labels.url} begin ({nm}) nm (z, y, x) from the image's first corner, "
+            "which is outside of it: they show another place. See whether both have the right "
+            "translation.",
             ErrorKind.INVALID_PARAMETER,
         )
+    return (z, y, x)
 
 
 def _check_extent(labels: LabelArrays, image: Volume) -> None:

@@ -21,6 +21,7 @@ from segmentation_backend.geometry import (
     parse_coordinate,
     plan_levels,
 )
+from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import is_stack
 from segmentation_backend.sources.specs import CloudSettings
@@ -60,6 +61,8 @@ class VolumeInfo:
     label_levels: tuple[ScaleLevel, ...]
     contrast: Contrast
     voxel_size_is_assumed: bool
+    origin: Corner = (0.0, 0.0, 0.0)
+    """Where the image's own metadata put the outer corner of voxel (0, 0, 0), nm, z, y, x."""
     labels: BaseRecord | None = None
     """The labels that edits stand on; None: the volume began empty."""
 
@@ -80,6 +83,7 @@ class VolumeInfo:
             "label_levels": [level.to_json() for level in self.label_levels],
             "voxel_size": list(self.voxel_size),
             "voxel_size_is_assumed": self.voxel_size_is_assumed,
+            "origin": list(self.origin),
             "contrast": {"low": self.contrast.low, "high": self.contrast.high},
         }
 
@@ -228,6 +232,7 @@ def _about(image: Volume) -> dict[str, Any]:
         "levels": [level.to_json() for level in image.levels],
         "contrast": asdict(image.contrast()),
         "voxel_size_is_assumed": image.voxel_size_is_assumed,
+        "origin": list(image.origin),
     }
 
 
@@ -241,6 +246,8 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         for item in about["levels"]
     )
     labels = BaseRecord.from_json(about["labels"]) if "labels" in about else None
+    # Older records have none: the middle of the first voxel is then at 0.
+    origin = about.get("origin", [-edge / 2 for edge in levels[0].voxel_size])
     own = plan_levels(levels[0].shape, levels[0].voxel_size)
     label_levels = own if labels is None else labels.levels
     return VolumeInfo(
@@ -252,5 +259,6 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         label_levels=label_levels,
         contrast=Contrast(**about["contrast"]),
         voxel_size_is_assumed=about["voxel_size_is_assumed"],
+        origin=parse_voxel_size(origin),
         labels=labels,
     )

@@ -12,6 +12,7 @@ import pytest
 import tensorstore as ts
 import zarr
 
+from app.zarr_view import group_document
 from segmentation_backend.errors import (
     ConflictError,
     ErrorKind,
@@ -99,8 +100,8 @@ def test_labels_from_the_same_corner_lie_on_the_image(
 @pytest.mark.parametrize(
     ("shape", "voxel_size", "translation", "named"),
     [
-        (IMAGE, (8, 4, 4), (800, 0, 0), "begin .79"),
-        (IMAGE, (8, 4, 4), (0, 0, -9), "half a voxel"),
+        (IMAGE, (8, 4, 4), (800, 0, 0), r"begin \(800, 0, 0\) nm"),
+        (IMAGE, (8, 4, 4), (0, 0, -480), "outside of it"),
         (IMAGE, (8, 8, 8), None, "along y"),
         ((1, 2, 2), (320, 160, 160), None, "along z"),
         (IMAGE, (0.1, 0.1, 0.1), None, "along z"),
@@ -164,8 +165,59 @@ def test_the_offset_of_a_precomputed_volume_counts(workspace: Workspace, tmp_pat
         ts.open(spec, create=True).result()[offset : offset + 60, :50, :40, 0].write(9).result()
     assert register(workspace, str(tmp_path / "l")).voxel_size == (8, 8, 8)
     assert workspace.at("cell").root_at((5, 10, 10)) == 9
-    with pytest.raises(InvalidInputError, match="800"):
+    with pytest.raises(InvalidInputError, match="802"):
         register(workspace, str(tmp_path / "m"), name="other")
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_size", "translation", "offset"),
+    [
+        ((20, 50, 60), (8, 4, 4), (64, 80, 40), (8, 20, 10)),
+        ((20, 50, 60), (8, 4, 4), (66, 81, 38.5), (8, 20, 10)),  # to the nearest voxel
+        ((20, 25, 60), (8, 8, 4), (64, 82, 40), (8, 10, 10)),  # coarser, centres
+        ((10, 40, 50), (8, 4, 4), (0, 0, -16), (0, 0, -4)),  # begins before the image
+        (IMAGE, (8, 4, 4), (0, 0, -9), (0, 0, -2)),
+    ],
+)
+def test_labels_of_a_part_lie_where_their_metadata_say(
+    workspace: Workspace,
+    tmp_path: Path,
+    shape: Coordinate,
+    voxel_size: VoxelSize,
+    translation: VoxelSize,
+    offset: Coordinate,
+) -> None:
+    info = register(workspace, write(tmp_path / "l.zarr", shape, voxel_size, translation))
+    assert info.labels.offset == offset
+    assert info.bounds.shape == tuple(a + b for a, b in zip(shape, offset, strict=True))
+    z, y, x = (a + b for a, b in zip((5, 10, 35), offset, strict=True))
+    found = workspace.at("cell")
+    assert [found.root_at((z, y, v)) for v in (x, x + 10)] == [1, 2]
+    if min(offset) >= 0:
+        begin = Roi((0, 0, 0), (2, 5, 5)).shift(offset)
+        assert not found.read(begin).any()
+        assert not found.read(Roi((0, 0, 0), (1, 1, 1))).any()
+    # Somebody else opens it, and edits: nothing moves.
+    again = Workspace(workspace.data_dir)
+    assert again.volume("cell") == info
+    again.merge("cell", ids=[1, 2], points=None, edit=ANA)
+    assert again.at("cell").root_at((z, y, x + 10)) == 1
+    again.close()
+
+
+def test_the_labels_of_another_tool_lie_on_the_image_in_nanometres(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    write(tmp_path / "crop.zarr", IMAGE, (8, 4, 4), (804, 402, 202), dtype="uint8")
+    labels = write(tmp_path / "l.zarr", (20, 25, 30), (16, 8, 8), (808, 404, 204))
+    info = register(workspace, labels, "crop.zarr")
+    assert info.origin == (800, 400, 200)
+    assert info.labels.offset == (0, 0, 0)
+    document = group_document("cell", info.label_levels, info.origin)
+    scales = document["attributes"]["ome"]["multiscales"][0]["datasets"]
+    first = scales[0]["coordinateTransformations"]
+    assert first[0]["scale"] == [16, 8, 8]
+    assert first[1]["translation"] == [808, 404, 204]
 
 
 @pytest.mark.parametrize("dtype", LABEL_DTYPES)
