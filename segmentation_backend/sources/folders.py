@@ -102,6 +102,8 @@ def list_folders(
             return None
         marks = tuple(f"/{name}" for name in _DOCUMENTS if name != ".zattrs")
         paths = sorted({key.rpartition("/")[0] for key in keys if key.endswith(marks)})
+    # Consolidated metadata may name what they like.
+    paths = [path for path in paths if ".." not in path.split("/")]
     # A pyramid of s0, s1, ... may lie in a folder that has no metadata of its own.
     paths += {path[:-3] for path in paths if path.endswith("/s0")} - set(paths)
     return sorted(paths, key=lambda path: (path.count("/"), path))[:_MAX_FOLDERS]

@@ -75,9 +75,7 @@ def _voxel_size(attributes: Mapping[str, NDArray[np.float64]]) -> VoxelSize | No
     return None
 
 
-def _translation(
-    attributes: Mapping[str, NDArray[np.float64]], size: VoxelSize
-) -> Corner | None:
+def _translation(attributes: Mapping[str, NDArray[np.float64]], size: VoxelSize) -> Corner | None:
     """Return the first voxel's middle from `offset` (CREMI: its corner, nm, z y x)."""
     if "offset" not in attributes or "resolution" not in attributes:
         return None

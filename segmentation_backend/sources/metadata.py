@@ -18,10 +18,12 @@ from segmentation_backend.sources.grids import (
     unit_names,
 )
 
-__all__ = ["LevelPath", "array_grid", "group_levels", "precomputed_levels"]
+__all__ = ["LevelPath", "array_grid", "below", "group_levels", "precomputed_levels"]
 
 
 _SMALLEST, _LARGEST = 1e-12, 1e12
+_MAX_LEVELS = 64
+_MAX_PATH = 1024
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,25 @@ class LevelPath:
     path: str
     axes: tuple[str, ...] | None
     grid: Grid | None
+
+
+def below(path: object, name: str) -> str:
+    """Return a relative path that metadata give, or raise FormatError where it leads elsewhere.
+
+    A level lies below its group: not at it (a loop), above it, at another server or anywhere else.
+    """
+    parts = path.split("/") if isinstance(path, str) else []
+    leads_on = any(part not in ("", ".") for part in parts)
+    is_plain = isinstance(path, str) and len(path) <= _MAX_PATH and not set(path) & set("\\|?#\0")
+    is_here = ".." not in parts and parts[:1] != [""] and "://" not in str(path)
+    if not (isinstance(path, str) and leads_on and is_plain and is_here):
+        raise broken(name, path, "the path of an array below the group")
+    return path
+
+
+def _check_count(levels: Sequence[object], name: str) -> None:
+    if len(levels) > _MAX_LEVELS:
+        raise broken(name, f"{len(levels)} of them", f"at most {_MAX_LEVELS} levels")
 
 
 def group_levels(attributes: Mapping[str, Any], is_n5: bool) -> tuple[LevelPath, ...] | None:
@@ -58,6 +79,7 @@ def _ngff_levels(
 ) -> tuple[LevelPath, ...]:
     if not isinstance(image, Mapping) or not isinstance(image.get("datasets"), list):
         raise broken("multiscales[0]", image, "an object with a list of datasets")
+    _check_count(image["datasets"], "multiscales[0].datasets")
     axes, units = _ngff_axes(image.get("axes"))
     levels = []
     for dataset in image["datasets"]:
@@ -66,7 +88,8 @@ def _ngff_levels(
         grid = array_grid(dataset, is_n5)
         if grid is None and axes:
             grid = _transformed(axes, units, dataset, image)
-        levels.append(LevelPath(dataset["path"], grid.axes if grid else axes, grid))
+        path = below(dataset["path"], "multiscales[0].datasets.path")
+        levels.append(LevelPath(path, grid.axes if grid else axes, grid))
     if not levels:
         raise broken("multiscales[0].datasets", [], "at least one level")
     if is_n5 and all(level.grid is None for level in levels):
@@ -101,6 +124,9 @@ def _transformed(
         *_steps(dataset.get("coordinateTransformations")),
         *_steps(image.get("coordinateTransformations")),
     ]
+    for step in steps:
+        if step.get("type") not in ("scale", "translation", "identity"):
+            raise broken("coordinateTransformations", step, "of type scale or translation")
     if not any(step.get("type") == "scale" for step in steps):
         return None
     scale, shift = [1.0] * len(axes), [0.0] * len(axes)
@@ -113,8 +139,6 @@ def _transformed(
         elif step.get("type") == "translation":
             move = finite_numbers(step.get("translation"), "translation", len(axes))
             shift = [a + b for a, b in zip(shift, move, strict=True)]
-        elif step.get("type") != "identity":
-            raise broken("coordinateTransformations", step, "of type scale or translation")
     return Grid(axes, tuple(scale), units, tuple(shift))
 
 
@@ -154,6 +178,7 @@ def _check_alignment(levels: Sequence[LevelPath]) -> None:
 def _n5_levels(
     attributes: Mapping[str, Any], factors: Sequence[object], paths: Sequence[str] | None = None
 ) -> tuple[LevelPath, ...]:
+    _check_count(factors, "scales")
     base = array_grid(attributes, is_n5=True)
     levels = []
     for index, factor in enumerate(factors):
@@ -239,11 +264,14 @@ def precomputed_levels(info: Mapping[str, Any]) -> tuple[LevelPath, ...]:
     scales = info.get("scales")
     if not isinstance(scales, list) or not scales:
         raise broken("scales", scales, "a list with one entry or more")
+    _check_count(scales, "scales")
     axes = ("channel", "z", "y", "x")
     levels = []
     for index, scale in enumerate(scales):
         if not isinstance(scale, Mapping):
             raise broken("scales", scale, "a list of objects")
+        # Without one, the key is made of the resolution.
+        below(scale.get("key", "s"), "scales.key")
         edges = finite_numbers(scale.get("resolution"), "resolution", 3)[::-1]
         _check_scale(edges, "resolution")
         units = (None, "nanometer", "nanometer", "nanometer")

@@ -25,6 +25,10 @@ __all__ = [
     "open_picture_folder",
 ]
 
+# Planes of EM are larger than what Pillow takes for an attack; `check_plane` has our own limit, and
+# every picture of a folder must be of the first one's size.
+Image.MAX_IMAGE_PIXELS = None
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _ARRAYS = ("zarr.json", ".zgroup", ".zarray", ".zattrs", "attributes.json")

@@ -14,6 +14,7 @@ from segmentation_backend.sources.discovery import LevelSource
 from segmentation_backend.sources.grids import (
     Corner,
     Grid,
+    broken,
     first_corners,
     pick_spatial_axes,
     resolve_voxel_sizes,
@@ -21,6 +22,11 @@ from segmentation_backend.sources.grids import (
 from segmentation_backend.sources.stores import open_array
 
 __all__ = ["OpenLevel", "Pyramid", "build_pyramid", "open_spatial"]
+
+_MAX_SIDE = 2**31 - 1
+"""What viewers count voxels in."""
+_MAX_CHUNK_BYTES = 2**30
+_SMALLEST_NM, _FARTHEST_NM = 1e-6, 1e12
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def build_pyramid(opened: Sequence[OpenLevel], wanted: VoxelSize | None) -> Pyra
         for level, size, shape in zip(opened, sizes, shapes, strict=True)
     ]
     first = order[0]
+    _check_places(sizes, corners)
     arrays: list[ts.TensorStore] = []
     levels: list[ScaleLevel] = []
     sources: list[int] = []
@@ -76,6 +83,15 @@ def build_pyramid(opened: Sequence[OpenLevel], wanted: VoxelSize | None) -> Pyra
         arrays.append(array)
         sources.append(index)
     return Pyramid(tuple(arrays), tuple(levels), tuple(sources), assumed, corners[first])
+
+
+def _check_places(sizes: Sequence[VoxelSize], corners: Sequence[Sequence[Corner]]) -> None:
+    for size in sizes:
+        if not all(_SMALLEST_NM <= edge <= _FARTHEST_NM for edge in size):
+            raise broken("the voxel size", list(size), "three lengths between 1e-6 and 1e12 nm")
+    for corner in (corner for several in corners for corner in several):
+        if not all(abs(value) <= _FARTHEST_NM for value in corner):
+            raise broken("the translation", list(corner), "at most 1e12 nm")
 
 
 def _is_placed(level: OpenLevel) -> bool:
@@ -127,7 +143,24 @@ def open_spatial(level: LevelSource, context: ts.Context) -> OpenLevel:
         raise FormatError(
             f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
         )
+    _check_sizes(array, what)
     return OpenLevel(array, (z, y, x), level.level.grid)
+
+
+def _check_sizes(array: ts.TensorStore, what: str) -> None:
+    """Refuse what no image is, before it takes the memory of everybody."""
+    if max(array.shape) > _MAX_SIDE:
+        raise FormatError(
+            f"{what} says that its shape is {array.shape}; a side has at most {_MAX_SIDE} voxels.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
+    chunk = array.chunk_layout.read_chunk.shape or ()
+    if prod(side or 1 for side in chunk) * array.dtype.numpy_dtype.itemsize > _MAX_CHUNK_BYTES:
+        raise FormatError(
+            f"{what} has chunks of {chunk} voxels, which are decoded whole; at most "
+            f"{_MAX_CHUNK_BYTES // 2**20} MB can be. Write it again in smaller ones.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
 
 
 def _sides(array: ts.TensorStore) -> Coordinate:

@@ -35,6 +35,7 @@ CACHE_BYTES = 256 * 2**20
 
 _TIMEOUT_S = 120.0
 _LIST_TIMEOUT_S = 10.0
+_MAX_DOCUMENT = 2**24
 _MAY_PASS = (
     "ABORTED",
     "CANCELLED",
@@ -111,8 +112,10 @@ def read_documents(
 ) -> dict[str, dict[str, Any]]:
     """Return those of the named JSON files that exist (all are asked for at once).
 
-    Raises FormatError (UNSUPPORTED_FORMAT) for one that is not a JSON object.
+    Raises FormatError (UNSUPPORTED_FORMAT) for one that is not a JSON object, or too large.
     """
+    names = list(names)
+    _refuse_large_files(location, names)
     store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
     pending = {name: store.read(name) for name in names}
     documents, refused = {}, []
@@ -136,10 +139,30 @@ def _identity(future: ts.Future[ts.KvStore.ReadResult]) -> ts.Future[ts.KvStore.
     return future
 
 
+def _refuse_large_files(location: Location, names: Iterable[str]) -> None:
+    """Refuse a local document that is too large before it is in memory."""
+    folder = location.local_path
+    for name in names if folder else ():
+        try:
+            size = os.stat(os.path.join(str(folder), name)).st_size
+        except OSError:
+            continue
+        _check_size(size, f"{location.url}/{name}")
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > _MAX_DOCUMENT:
+        raise FormatError(
+            f"{what} has {size} bytes; metadata of an image have at most {_MAX_DOCUMENT}.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
+
+
 def _parse(data: bytes, what: str) -> dict[str, Any]:
+    _check_size(len(data), what)
     try:
         document = json.loads(data)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise FormatError(
             f"{what} is not valid JSON ({err}); the array cannot be opened.",
             ErrorKind.UNSUPPORTED_FORMAT,

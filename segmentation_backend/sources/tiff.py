@@ -29,9 +29,12 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 def open_tiff(path: Path, dataset: str | None = None) -> Stack:
-    """Open the first image series of a TIFF file; errors of tifffile pass through."""
+    """Open the first image series of a TIFF file; errors of tifffile pass through.
+
+    An OME-TIFF may name other files for its planes; they are not opened, for it may name any.
+    """
     refuse_dataset(dataset, path)
-    with tifffile.TiffFile(path) as file:
+    with tifffile.TiffFile(path, _multifile=False) as file:
         series = file.series[0]
         _check_complete(file, series.size)
         sides = _sides(series.axes, series.shape, path)
@@ -56,6 +59,9 @@ def _check_complete(file: tifffile.TiffFile, size: int) -> None:
     images = (file.imagej_metadata or {}).get("images")
     if images:
         announced.append(int(images) * prod(file.pages.first.shape))
+    pixels = _ome_pixels(file.ome_metadata) if file.ome_metadata else None
+    if pixels is not None:
+        announced.append(prod(int(pixels.get(f"Size{axis}", 1)) for axis in "XYZCT"))
     if announced and announced[0] != size:
         raise ValueError(f"it announces {announced[0]} voxels and holds {size}")
 
@@ -108,8 +114,12 @@ def _voxel_size(file: tifffile.TiffFile) -> VoxelSize | None:
     return _ome_size(file.ome_metadata) if file.ome_metadata else _imagej_size(file)
 
 
+def _ome_pixels(document: str) -> ET.Element | None:
+    return ET.fromstring(document).find(".//{*}Pixels")
+
+
 def _ome_size(document: str) -> VoxelSize | None:
-    pixels = ET.fromstring(document).find(".//{*}Pixels")
+    pixels = _ome_pixels(document)
     if pixels is None:
         return None
     edges = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
