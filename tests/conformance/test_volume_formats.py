@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -430,6 +431,14 @@ class ImageFile(VolumeContract):
 
     # A file has all its voxels, or is damaged.
     test_chunk_that_was_never_written_is_empty = None
+
+    def test_many_threads_read_at_once(self, shared):
+        volume = open_volume(shared[0], dataset=self.dataset, cache_bytes=0)
+        boxes = [Roi((z, 5, 7), (4, 40, 60)) for z in range(36)]
+        with ThreadPoolExecutor(8) as threads:
+            found = threads.map(volume.read, boxes)
+        for box, voxels in zip(boxes, found, strict=True):
+            np.testing.assert_array_equal(voxels, truth()[box.slices()])
 
     def test_corrupt_chunk_is_an_error_and_not_zeros(self, tmp_path):
         path = tmp_path / self.file
