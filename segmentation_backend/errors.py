@@ -38,6 +38,7 @@ class ErrorKind(StrEnum):
     ROUTE_NOT_FOUND = "route-not-found"
     BRANCH_NOT_FOUND = "branch-not-found"
     TAG_NOT_FOUND = "tag-not-found"
+    DATASET_NOT_FOUND = "dataset-not-found"
 
     INVALID_JSON = "invalid-json"
     INVALID_PARAMETER = "invalid-parameter"
