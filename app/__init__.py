@@ -38,6 +38,7 @@ def create_app(config: Config) -> Flask:
         config.cloud,
         max_voxels=config.max_voxels,
         packs=config.packs,
+        catalogue=config.catalogue,
     )
     app.extensions["mitoglance"] = Services(
         config=config,

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from app.commands import (
     backup,
+    catalogue,
     check,
     demo,
     evaluate,
@@ -30,6 +31,7 @@ _COMMANDS = (
     demo,
     open_path,
     serve,
+    catalogue,
     import_image,
     segment,
     index,

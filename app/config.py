@@ -16,6 +16,7 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.sources.specs import CloudSettings
 
 __all__ = [
+    "NO_CATALOGUE",
     "Config",
     "child_environment",
     "cloud_settings",
@@ -28,6 +29,8 @@ __all__ = [
 
 FILE_NAME = "mitoglance.toml"
 PREFIX = "MITOGLANCE_"
+NO_CATALOGUE = "none"
+"""The `catalogue_url` of a server that asks nobody."""
 
 
 def user_data_folder() -> Path:
@@ -53,6 +56,13 @@ class Config:
     packs: str | None = None
     """Where label packs are kept: a folder, or s3://bucket/prefix; a folder in `data_dir` when
     unset."""
+
+    catalogue: Path | None = None
+    """JSON file of datasets of your own, to be opened by name; `catalogue/own.json` in `data_dir`
+    when unset."""
+
+    catalogue_url: str = "https://raw.githubusercontent.com/janelia-cellmap/fibsem-metadata/master"
+    """Address that the catalogue of datasets is refreshed from, once a day; none: never."""
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in."""
@@ -95,7 +105,7 @@ class Config:
 
 
 _SETTINGS = tuple(f for f in fields(Config) if f.name != "cloud")
-_PATHS = ("data_dir",)
+_PATHS = ("data_dir", "catalogue")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _MINIMUM = {
     "port": 0,

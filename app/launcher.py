@@ -20,7 +20,7 @@ from dataclasses import replace
 from types import FrameType
 
 from app.compute import DaskCompute
-from app.config import Config, child_environment, has_display
+from app.config import NO_CATALOGUE, Config, child_environment, has_display
 from app.dispatcher import Dispatcher
 from app.jobs import JobStore
 from app.listening import listen, shown_address
@@ -52,6 +52,7 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
         config.cloud,
         max_voxels=config.max_voxels,
         packs=config.packs,
+        catalogue=config.catalogue,
     )
     workspace.check_packs()
     listening = listen(config.host, config.port)
@@ -65,7 +66,7 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
         page = prepare(workspace)
         parts.wait_until_ready()
         say(f"Mitoglance is ready at {address}")
-        threading.Thread(target=_sweep, args=(workspace,), daemon=True).start()
+        threading.Thread(target=_tidy, args=(workspace, config), daemon=True).start()
         if config.browser and has_display():
             threading.Thread(target=webbrowser.open, args=(_local(config) + page,)).start()
         with suppress(SystemExit):
@@ -77,11 +78,18 @@ def serve(config: Config, prepare: Prepare = lambda workspace: "/") -> int:
         workspace.close()
 
 
-def _sweep(workspace: Workspace) -> None:
+def _tidy(workspace: Workspace, config: Config) -> None:
+    """Do what nobody waits for."""
     try:
         workspace.sweep_orphans()
     except SegmentationError as err:
         complain(f"Left-overs of a crash were not swept: {err.message}")
+    if config.catalogue_url == NO_CATALOGUE or workspace.catalogue.is_fresh:
+        return
+    try:
+        workspace.catalogue.refresh(config.catalogue_url)
+    except SegmentationError as err:
+        complain(f"The catalogue of datasets is the one known before: {err.message}")
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from app.keymap import ACTION_PREFIX, KEYMAP
-from segmentation_backend.workspace import VolumeInfo
+from segmentation_backend.workspace import CatalogueView, VolumeInfo
 
 __all__ = [
     "IMAGE_LAYER",
@@ -22,6 +22,7 @@ __all__ = [
     "config_state",
     "initial_state",
     "label_source",
+    "show_place",
     "show_version",
 ]
 
@@ -81,6 +82,16 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
         shader=_SHADER,
         shader_controls={"contrast": {"range": _contrast_range(info)}},
     )
+    for labels in info.published.beside if info.published else ():
+        layer = SegmentationLayer(
+            source=f"precomputed://{ORIGIN}/beside/{info.name}/{labels.name}",
+            selected_alpha=0.4,
+            not_selected_alpha=0.15,
+        )
+        # Where there are labels to proofread, others must be asked for.
+        state.layers.append(
+            name=f"{labels.name} (published)", layer=layer, visible=info.labels is None
+        )
     state.layers[LABEL_LAYER] = SegmentationLayer(
         source=label_source(info.name, version),
         selected_alpha=0.5,
@@ -90,9 +101,21 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
     return document
 
 
+def show_place(state: dict[str, Any], info: VolumeInfo, view: CatalogueView) -> dict[str, Any]:
+    """Return a view state that looks at a place of the catalogue."""
+    place = zip(view.position_nm, info.voxel_size, strict=True)
+    finest = min(info.voxel_size)
+    return {
+        **state,
+        "position": [nm / edge for nm, edge in place][::-1],
+        "crossSectionScale": view.nm_per_pixel / finest,
+        "projectionScale": view.extent_nm / finest,
+    }
+
+
 def _contrast_range(info: VolumeInfo) -> list[float]:
-    low, high = float(info.contrast.low), float(info.contrast.high)
-    return [low, high if high > low else low + 1]
+    low, high, inverted = info.shown
+    return [high, low] if inverted else [low, high]
 
 
 def show_version(state: dict[str, Any], volume: str, version: int | None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from databases import KINDS, note_url, server
 # torch is loaded, here and in every process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# No server that a test starts asks for the live catalogue.
+os.environ.setdefault("MITOGLANCE_CATALOGUE_URL", "none")
 # How long an example takes says more about the machine than about the program.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

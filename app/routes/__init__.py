@@ -1,6 +1,8 @@
 """One blueprint per resource; none knows another."""
 
 from app.routes import (
+    beside,
+    catalogue,
     edits,
     events,
     found,
@@ -36,4 +38,6 @@ BLUEPRINTS = (
     previews.blueprint,
     found.blueprint,
     maps.blueprint,
+    catalogue.blueprint,
+    beside.blueprint,
 )

@@ -43,26 +43,41 @@ def listing() -> ResponseReturnValue:
 @blueprint.post("")
 @takes(
     body=(
-        Field("name", "text", "What to call it: letters, digits, '_', '-', '.'.", required=True),
+        Field("name", "text", "What to call it: letters, digits, '_', '-', '.'."),
         Field(
             "image",
             "text",
             "A path or URL (zarr, N5, precomputed, zip, TIFF, HDF5, MRC, NPZ, NPY, pictures).",
-            required=True,
         ),
         Field("dataset", "text", "Which array, where the file holds several."),
         Field("voxel_size", "voxel_size", "Edges in nm, z, y, x, where the data do not say."),
-        Field("labels", "text", "A path or URL (zarr, N5, precomputed) of labels to begin from."),
+        Field(
+            "labels",
+            "text",
+            "A path or URL (zarr, N5, precomputed) of labels to begin from; with `catalogue` the "
+            "name of published ones, or none.",
+        ),
+        Field("catalogue", "text", "A dataset of the catalogue, in place of `image`."),
+        Field("em", "text", "Which image of that dataset; its first without it."),
     )
 )
 def register(body: Values) -> ResponseReturnValue:
-    """Register a volume; the same name with the same image is answered with what is there."""
+    """Register a volume; the same name with the same image is answered with what is there.
+
+    Either `name` and `image` are needed, or `catalogue`, whose name it gets without another.
+    """
     parts = services()
     if not parts.config.allow_registration:
         raise ReadOnlyError(
             "This server takes no new volumes over the network; ask whoever runs it to add one.",
             ErrorKind.READ_ONLY,
         )
+    _check_either(body)
+    if body["catalogue"]:
+        info = parts.workspace.register_published(
+            body["catalogue"], name=body["name"], em=body["em"], labels=body["labels"]
+        )
+        return jsonify(ok=True, **_described(info)), 201
     info = parts.workspace.register(
         body["name"],
         body["image"],
@@ -71,6 +86,26 @@ def register(body: Values) -> ResponseReturnValue:
         labels=body["labels"],
     )
     return jsonify(ok=True, **_described(info)), 201
+
+
+def _check_either(body: Values) -> None:
+    """Refuse what is neither a file with a name nor a dataset of the catalogue, or is both."""
+    refused = ("image", "dataset", "voxel_size") if body["catalogue"] else ("em",)
+    needed = () if body["catalogue"] else ("name", "image")
+    for field in needed:
+        if body[field] is None:
+            raise InvalidInputError(
+                f"The body needs the field {field!r}: give a name and an image (a path or URL), "
+                "or the name of a dataset as catalogue.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+    for field in refused:
+        if body[field] is not None:
+            raise InvalidInputError(
+                f"The field {field!r} does not go with "
+                f"{'catalogue' if body['catalogue'] else 'image'}; leave one of them out.",
+                ErrorKind.INVALID_PARAMETER,
+            )
 
 
 @blueprint.get("/<name>")

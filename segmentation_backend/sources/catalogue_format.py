@@ -27,7 +27,7 @@ __all__ = ["FORMAT", "CatalogueFile", "is_public_address", "parse_catalogue", "p
 
 FORMAT = "mitoglance-catalogue/1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+ -]{0,99}")
+LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 DOI = re.compile(r"10\.[0-9]{4,9}/[!-~]{1,100}")
 FORMATS = ("n5", "zarr", "precomputed")
 MOST_DATASETS = 5000

@@ -1,6 +1,8 @@
 """The front door: volumes, their labels, edits and segmentation, for the web and for notebooks."""
 
 from segmentation_backend.inference import parameter_descriptions
+from segmentation_backend.sources.catalogue import CatalogueView, Dataset
+from segmentation_backend.sources.catalogue_store import DatasetCatalogue
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.drawn_regions import parse_sections
 from segmentation_backend.workspace.editing import EditContext
@@ -8,11 +10,16 @@ from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
 from segmentation_backend.workspace.found import FoundSoFar
 from segmentation_backend.workspace.planning import VOXEL_SIZES_NM, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
+from segmentation_backend.workspace.published import NO_LABELS
 from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
 from segmentation_backend.workspace.workspace import Workspace
 
 __all__ = [
+    "NO_LABELS",
     "VOXEL_SIZES_NM",
+    "CatalogueView",
+    "Dataset",
+    "DatasetCatalogue",
     "EditContext",
     "EncodedChunk",
     "FoundSoFar",

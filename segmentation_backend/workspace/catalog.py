@@ -21,12 +21,14 @@ from segmentation_backend.geometry import (
     parse_coordinate,
     plan_levels,
 )
+from segmentation_backend.sources.catalogue import ShownRange
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import is_stack
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.volume import Contrast, Volume, open_volume
 from segmentation_backend.workspace.bases import BaseRecord, adopt_base
+from segmentation_backend.workspace.published import Choice, PublishedRecord
 
 __all__ = ["Catalog", "VolumeInfo"]
 
@@ -65,11 +67,21 @@ class VolumeInfo:
     """Where the image's own metadata put the outer corner of voxel (0, 0, 0), nm, z, y, x."""
     labels: BaseRecord | None = None
     """The labels that edits stand on; None: the volume began empty."""
+    published: PublishedRecord | None = None
+    """Where in the catalogue it comes from; None: from nowhere in it."""
 
     @property
     def voxel_size(self) -> VoxelSize:
         """The voxel edges at level 0 of the labels, nm, z, y, x."""
         return self.label_levels[0].voxel_size
+
+    @property
+    def shown(self) -> ShownRange:
+        """The grey values to show: the publishers' where they say so, or nearly all there are."""
+        if self.published is not None and self.published.shown is not None:
+            return self.published.shown
+        low, high = self.contrast.low, self.contrast.high
+        return ShownRange(low, high if high > low else low + 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return the volume as the HTTP interface shows it (without its version)."""
@@ -84,7 +96,8 @@ class VolumeInfo:
             "voxel_size": list(self.voxel_size),
             "voxel_size_is_assumed": self.voxel_size_is_assumed,
             "origin": list(self.origin),
-            "contrast": {"low": self.contrast.low, "high": self.contrast.high},
+            "contrast": self.shown.to_json(),
+            "published": None if self.published is None else self.published.summary(),
         }
 
 
@@ -132,17 +145,19 @@ class Catalog:
         voxel_size: VoxelSize | None = None,
         labels: str | None = None,
         in_place: bool | None = None,
+        choice: Choice | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
         """Register an image under a name; files that are no chunk stores are imported.
 
         `in_place` reads a file where it is (True) or imports a chunk store too (False). `labels`
-        are read in place, under the edits (see `adopt_base`). The same name with the same sources
-        is answered with what is there already.
+        are read in place, under the edits (see `adopt_base`); `choice` says which image and labels
+        of a published dataset it is instead. The same name with the same sources is answered with
+        what is there already.
         """
         check_name(name)
         if self._row(name) is not None:
-            return self._the_same(name, source, labels)
+            return self._the_same(name, source, labels, choice)
         location, inside = source, dataset
         if in_place is False or (in_place is None and needs_import(source, dataset)):
             target = self._image_dir / f"{name}.zarr"
@@ -157,9 +172,11 @@ class Catalog:
                 )
             location, inside = str(target), None
         image = self._open_image(location, inside, voxel_size, name)
-        about = _about(image)
-        if labels is not None:
-            about["labels"] = adopt_base(labels, image, self._cloud).to_json()
+        if choice is not None and image.voxel_size_is_assumed and choice.em.voxel_size:
+            # The file does not say how large its voxels are, but whoever published it does.
+            voxel_size = choice.em.voxel_size
+            image = self._open_image(location, inside, voxel_size, name)
+        about = self._about(image, labels, choice)
         values = {
             "name": name,
             "source": source,
@@ -175,9 +192,32 @@ class Catalog:
                 connection.execute(volumes.insert().values(**values))
         return _describe(name, source, about)
 
-    def _the_same(self, name: str, source: str, labels: str | None) -> VolumeInfo:
+    def _about(self, image: Volume, labels: str | None, choice: Choice | None) -> dict[str, Any]:
+        """Return what is remembered of an image, so that a list of volumes opens none of them."""
+        about = {
+            "dtype": str(image.dtype),
+            "levels": [level.to_json() for level in image.levels],
+            "contrast": asdict(image.contrast()),
+            "voxel_size_is_assumed": image.voxel_size_is_assumed,
+            "origin": list(image.origin),
+        }
+        base = None if labels is None else adopt_base(labels, image, self._cloud)
+        if choice is not None:
+            base, record = choice.adopt(image, self._cloud)
+            about["published"] = record.to_json()
+        if base is not None:
+            about["labels"] = base.to_json()
+        return about
+
+    def _the_same(
+        self, name: str, source: str, labels: str | None, choice: Choice | None
+    ) -> VolumeInfo:
         """Return a volume that is registered already, unless other sources are asked for."""
         known = self.info(name)
+        if choice is not None and choice.is_of(known.published):
+            return known
+        if choice is not None:
+            labels = None if choice.labels is None else choice.labels.url
         own = None if known.labels is None else known.labels.source
         if known.source != source:
             raise ConflictError(
@@ -225,17 +265,6 @@ def check_name(name: str) -> None:
         )
 
 
-def _about(image: Volume) -> dict[str, Any]:
-    """Return what is remembered of an image, so that a list of volumes opens none of them."""
-    return {
-        "dtype": str(image.dtype),
-        "levels": [level.to_json() for level in image.levels],
-        "contrast": asdict(image.contrast()),
-        "voxel_size_is_assumed": image.voxel_size_is_assumed,
-        "origin": list(image.origin),
-    }
-
-
 def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
     levels = tuple(
         ScaleLevel(
@@ -246,6 +275,7 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         for item in about["levels"]
     )
     labels = BaseRecord.from_json(about["labels"]) if "labels" in about else None
+    published = PublishedRecord.from_json(about["published"]) if "published" in about else None
     # Older records have none: the middle of the first voxel is then at 0.
     origin = about.get("origin", [-edge / 2 for edge in levels[0].voxel_size])
     own = plan_levels(levels[0].shape, levels[0].voxel_size)
@@ -261,4 +291,5 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         voxel_size_is_assumed=about["voxel_size_is_assumed"],
         origin=parse_voxel_size(origin),
         labels=labels,
+        published=published,
     )

@@ -31,6 +31,7 @@ __all__ = [
     "encode_nothing",
     "encode_zarr",
     "etag_of",
+    "readable",
 ]
 
 BLOCK = (8, 8, 8)
@@ -138,7 +139,7 @@ class LabelChunks:
         place = (labels.volume, at, level, roi)
         tag = self._tags.get(place)
         if tag is None:
-            tag = _readable(partial(self._view(labels, at).etag, roi, level))
+            tag = readable(partial(self._view(labels, at).etag, roi, level))
             self._tags.put(place, tag)
 
         def data() -> bytes:
@@ -146,7 +147,7 @@ class LabelChunks:
             content = (labels.volume, level, roi, form, tag)
             encoded = self._encoded.get(content)
             if encoded is None:
-                roots = _readable(partial(self._view(labels, at).read, roi, level))
+                roots = readable(partial(self._view(labels, at).read, roi, level))
                 encoded = _ENCODERS[form](roots) if roots.any() else encode_nothing(roi.shape, form)
                 self._encoded.put(content, encoded)
             return encoded
@@ -161,7 +162,8 @@ class LabelChunks:
         return view
 
 
-def _readable(read: Callable[[], Value]) -> Value:
+def readable(read: Callable[[], Value]) -> Value:
+    """Return what `read` does; whatever keeps it from being read is a ResourceError."""
     # A viewer takes 404 for "nothing there" and gives up on 500: a chunk that cannot be read now is
     # one to ask for again, whether its pack is damaged or the base below it was moved away.
     try:

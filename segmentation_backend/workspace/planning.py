@@ -27,6 +27,7 @@ __all__ = [
     "check_voxel_size",
     "plan_region",
     "plan_sections",
+    "published_greys",
 ]
 
 MODES = ("slice", "stack", "orthoplane")
@@ -311,6 +312,16 @@ def check_grey_range(value: GreyRange | None) -> None:
             f"Black and white are both {value.low:g}; show the image with some contrast first.",
             ErrorKind.INVALID_PARAMETER,
         )
+
+
+def published_greys(info: VolumeInfo) -> GreyRange | None:
+    """Return the range that a volume's publishers show inverted, or None.
+
+    Networks were trained on dark membranes; of a range that is not inverted, the volume's own
+    statistics tell them more.
+    """
+    low, high, inverted = info.shown
+    return GreyRange(high, low) if inverted else None
 
 
 def check_voxel_size(nm: float) -> float:

@@ -38,6 +38,7 @@ from segmentation_backend.workspace.planning import (
     check_voxel_size,
     plan_region,
     plan_sections,
+    published_greys,
 )
 from segmentation_backend.workspace.rehearsal import SegmentationChange
 
@@ -151,7 +152,7 @@ class Segmenting(ABC):
             model=spec.name,
             existing=existing,
             parameters=chosen,
-            grey_range=grey_range,
+            grey_range=published_greys(info) if grey_range is None else grey_range,
             centre=centre,
             is_rehearsal=is_rehearsal,
             engine=engine,

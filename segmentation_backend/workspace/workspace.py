@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,8 +14,8 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from segmentation_backend.database import open_database
-from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
+from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
 from segmentation_backend.labels import (
     MAIN,
     LabelBase,
@@ -25,6 +25,7 @@ from segmentation_backend.labels import (
     PackStore,
     open_packs,
 )
+from segmentation_backend.sources.catalogue_store import DatasetCatalogue
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
@@ -37,11 +38,13 @@ from segmentation_backend.workspace.encoding import (
     LabelForm,
     encode_labels,
     etag_of,
+    readable,
 )
 from segmentation_backend.workspace.label_edits import LabelEdits
 from segmentation_backend.workspace.label_history import LabelHistory
 from segmentation_backend.workspace.planning import check_choice
 from segmentation_backend.workspace.previews import Previews, SplitPreview
+from segmentation_backend.workspace.published import choose, read_beside
 from segmentation_backend.workspace.segmenting import Segmenting
 
 __all__ = ["Workspace"]
@@ -59,6 +62,7 @@ class _Opened:
     info: VolumeInfo
     repository: LabelRepository
     open_image: Callable[[], Volume]
+    beside: Mapping[str, LabelBase]
 
     @cached_property
     def image(self) -> Volume:
@@ -81,11 +85,13 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         cloud: CloudSettings | None = None,
         max_voxels: int = 2**26,
         packs: str | None = None,
+        catalogue: Path | None = None,
     ) -> None:
         """Open (and make) a data directory; `max_voxels` bounds one segmentation.
 
         `packs` is where label packs are kept, a folder or `s3://bucket/prefix`, without it a folder
         in the data directory; every process that opens the directory must name the same place.
+        `catalogue` is a file of datasets of one's own.
         """
         self.data_dir = data_dir
         self.models_dir = data_dir / "models"
@@ -99,6 +105,7 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         self.engine: sa.Engine = open_database(database_url or data_dir / "mitoglance.sqlite")
+        self.catalogue = DatasetCatalogue(data_dir / "catalogue", catalogue)
         self._catalog = Catalog(self.engine, data_dir / "images", self._cloud)
         self._previews = Previews(data_dir / "previews")
         self._label_chunks = LabelChunks()
@@ -159,6 +166,23 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
             progress=progress,
         )
 
+    def register_published(
+        self,
+        dataset: str,
+        *,
+        name: str | None = None,
+        em: str | None = None,
+        labels: str | None = None,
+    ) -> VolumeInfo:
+        """Register a dataset of the catalogue, under its own name without a `name`.
+
+        `em` and `labels` name one of its images and its published labels (or `NO_LABELS`; or an
+        address); see `choose`. NotFoundError DATASET_NOT_FOUND for what it does not have.
+        """
+        found = self.catalogue.find(dataset)
+        choice = choose(found, self.catalogue.known().as_of, em, labels)
+        return self._catalog.add(name or found.name, choice.em.url, choice=choice)
+
     def register_demo(self) -> VolumeInfo:
         """Register the synthetic EM volume as `demo`."""
         target = self.data_dir / "images" / "demo-source.npz"
@@ -184,6 +208,27 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
     ) -> EncodedChunk:
         """Return the root ids of a region, encoded when its bytes are asked; see `LabelChunks`."""
         return self._label_chunks.chunk(self.repository(volume), version, level, roi, form)
+
+    def beside_chunk(self, volume: str, layer: str, level: int, roi: Roi) -> EncodedChunk:
+        """Return part of published labels that are shown beside a volume's own, encoded."""
+        base = self._beside(volume, layer)
+        tag = etag_of(base.description.identity, level, roi)
+        return EncodedChunk(
+            tag, lambda: encode_labels(readable(partial(read_beside, base, roi, level)))
+        )
+
+    def beside_levels(self, volume: str, layer: str) -> tuple[ScaleLevel, ...]:
+        """Return the pyramid of published labels beside a volume's own."""
+        return self._beside(volume, layer).levels
+
+    def _beside(self, volume: str, layer: str) -> LabelBase:
+        opened = self._open(volume)
+        if layer not in opened.beside:
+            raise NotFoundError(
+                f"No published labels {layer[:64]!r} are shown beside {volume}.",
+                ErrorKind.ROUTE_NOT_FOUND,
+            )
+        return opened.beside[layer]
 
     def cutout(
         self,
@@ -296,6 +341,10 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         repository = self._open(volume).repository
         return repository if branch == MAIN else repository.branch(branch)
 
+    def _all_beside(self, info: VolumeInfo) -> dict[str, LabelBase]:
+        shown = info.published.beside if info.published else ()
+        return {labels.name: self._base(labels.record) for labels in shown}
+
     def _base(self, record: BaseRecord) -> LabelBase:
         return open_base(record, self._cloud, self.data_dir / "caches" / "bases")
 
@@ -314,6 +363,6 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
                     base=base,
                 )
                 opened = self._opened[name] = _Opened(
-                    info, repository, partial(self._catalog.image, name)
+                    info, repository, partial(self._catalog.image, name), self._all_beside(info)
                 )
             return opened
