@@ -100,6 +100,9 @@ def _shown(display: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     # A range that runs backwards is another way to say that it is inverted.
     inverted = bool(display.get("invertLUT")) != (low > high)
+    if not inverted and (low, high) == (limits.get("min"), limits.get("max")):
+        # Everything there can be: nobody has chosen a range yet.
+        return None
     return {"low": min(low, high), "high": max(low, high), "inverted": inverted}
 
 

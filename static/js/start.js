@@ -1,5 +1,7 @@
 /** The start page: finds published datasets while one types, and opens one with a click or a key. */
 
+document.documentElement.dataset["theme"] = localStorage.getItem("mitoglance-theme") ?? "auto";
+
 /** @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T} */
 function element(id, kind) {
   const found = document.getElementById(id);

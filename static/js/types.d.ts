@@ -60,6 +60,20 @@ export interface Session {
   parameters: ParameterDescription[];
   limits: { max_voxels: number; voxel_size_nm: [number, number] };
   voxel_size_is_assumed?: boolean;
+  /** Where in the catalogue it comes from; null for a volume of one's own. */
+  published: Published | null;
+}
+
+/** What the catalogue said of a volume when it was opened. */
+export interface Published {
+  dataset: string;
+  title: string | null;
+  licence: string | null;
+  terms: string | null;
+  /** Without "https://doi.org/". */
+  doi: string[];
+  /** What is not as the catalogue says, in sentences. */
+  notes: string[];
 }
 
 export interface Boot extends Session {

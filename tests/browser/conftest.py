@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from openorganelle_bucket import openorganelle
 from playwright.sync_api import Browser, BrowserContext, Page
 from serving import Server
 
@@ -120,6 +122,29 @@ def fibsem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from _serve(data_dir)
 
 
+@pytest.fixture(scope="module")
+def openorganelle_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server without a volume, for which a bucket on this machine is OpenOrganelle's.
+
+    `catalogue/own.json` has a dataset that is nowhere, with a picture that never comes.
+    """
+    data_dir = tmp_path_factory.mktemp("published")
+    em = {"name": "em", "url": "s3://nowhere/at-all.zarr", "format": "zarr"}
+    ours = {
+        "name": "ours",
+        "title": "Liver of ours, <b>fasted</b>",
+        "organism": "Zebrafish",
+        "em": [em],
+        "thumbnail": "http://127.0.0.1:9/none.jpg",
+    }
+    (data_dir / "catalogue").mkdir()
+    (data_dir / "catalogue/own.json").write_text(
+        json.dumps({"format": "mitoglance-catalogue/1", "datasets": [ours]})
+    )
+    with openorganelle() as bucket:
+        yield from _serve(data_dir, {"AWS_ENDPOINT_URL": bucket.endpoint})
+
+
 def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "app", *map(str, arguments)]
 
@@ -149,7 +174,7 @@ def _commit_labels(data_dir: Path, name: str, labels: np.ndarray[Any, Any]) -> N
     workspace.close()
 
 
-def _serve(data_dir: Path) -> Iterator[Server]:
+def _serve(data_dir: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -158,7 +183,7 @@ def _serve(data_dir: Path) -> Iterator[Server]:
         process = subprocess.Popen(
             _command("serve", "--data-dir", data_dir, "--port", port, "--workers", 2),
             cwd=ROOT,
-            env={**os.environ, "MITOGLANCE_MAX_VOXELS": str(MAX_VOXELS)},
+            env={**os.environ, "MITOGLANCE_MAX_VOXELS": str(MAX_VOXELS), **(environment or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

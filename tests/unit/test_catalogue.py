@@ -72,6 +72,8 @@ def test_traps_of_the_published_metadata_are_taken_out(tmp_path: Path) -> None:
     assert catalogue.find("jrc_fly-mb-z0419-20").extent_um == (105, 72, 120)
     # Grid and layer disagree: neither is believed.
     assert catalogue.find("jrc_hela-h89-1").em[0].voxel_size is None
+    # A range of 0 to 255 of 255 says nothing.
+    assert catalogue.find("jrc_ctl-id8-3").em[0].shown is None
     assert catalogue.find("jrc_fly-larva-1").organism == "Drosophila"
 
 

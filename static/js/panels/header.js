@@ -1,6 +1,7 @@
 /** Top of the panel: what is open, who you are, theme, help, and the read-only banner. */
 
 import { button, h, icon, iconButton } from "../dom.js";
+import { credit } from "./credit.js";
 
 /** @typedef {import("../types.js").State} State */
 
@@ -114,7 +115,9 @@ export function mountHeader(root, context, showHelp) {
     button({ label: "Edit from here", kind: "small", onClick: () => void leave() }),
   );
   const leave = () => context.live.show(null).catch((error) => context.notify(error.message, { error: true }));
-  root.append(h("header", { class: "head" }, bar, title, facts, makeUserField(context), offline, banner));
+  root.append(
+    h("header", { class: "head" }, bar, title, facts, credit(session.published), makeUserField(context), offline, banner),
+  );
   if (localStorage.getItem("mitoglance-panel") === "closed") togglePanel(root);
 
   return {
