@@ -2,11 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
 from flask.testing import FlaskClient
 from web_client import Api, V, expect_error
+
+from app import create_app
+from app.config import Config
 
 SHARES = "/api/v1/shares"
 
@@ -25,6 +29,21 @@ def test_the_start_page_shows_the_volumes(client: FlaskClient) -> None:
     assert 'href="/d/cell"' in page
     assert "20 × 80 × 96 voxels" in page
     assert "mitoglance open" in page
+
+
+def test_the_start_page_shows_the_catalogue_with_pictures_of_its_bucket_only(
+    client: FlaskClient, config: Config
+) -> None:
+    start = client.get("/")
+    bucket = "https://janelia-cosem-datasets.s3.amazonaws.com"
+    assert f"img-src 'self' data: blob: {bucket}" in start.headers["Content-Security-Policy"]
+    assert f'src="{bucket}/jrc_mus-kidney/thumbnail.jpg"' in start.text
+    assert start.text.count('data-view="empanada-blog"') == 1
+    viewer = client.get(client.get("/d/cell").headers["Location"])
+    assert bucket not in viewer.headers["Content-Security-Policy"]
+    closed = create_app(replace(config, allow_registration=False)).test_client().get("/").text
+    assert "jrc_mus-kidney" in closed
+    assert "data-dataset" not in closed
 
 
 def state_of(browser: FlaskClient, location: str) -> dict[str, Any]:
