@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from openorganelle_bucket import openorganelle
 from playwright.sync_api import Browser, BrowserContext, Page
-from serving import Server
+from serving import FIBSEM, ROOT, Server
 
 from segmentation_backend.edits import import_labels
 from segmentation_backend.geometry import Roi
@@ -25,9 +25,7 @@ from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts"
-FIBSEM = ROOT.parent / "shared" / "data" / "fibsem_fly_fib25"
 SHAPE = (96, 192, 192)
 READY_S = 90
 MAX_VOXELS = 4_000_000

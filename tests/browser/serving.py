@@ -18,6 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+ROOT = Path(__file__).parents[2]
+FIBSEM = ROOT.parent / "shared" / "data" / "fibsem_fly_fib25"
+
 
 @dataclass(frozen=True)
 class Server:

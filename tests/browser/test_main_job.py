@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import FIBSEM
 from looking import (
     colour_at,
     id_under,
@@ -26,7 +25,7 @@ from looking import (
     wait_until,
 )
 from playwright.sync_api import BrowserContext, Page
-from serving import Server
+from serving import FIBSEM, Server
 
 Ids = npt.NDArray[np.uint64]
 Voxel = tuple[int, int, int]
