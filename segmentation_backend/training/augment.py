@@ -39,6 +39,9 @@ class Augmentation:
     """Largest standard deviation of white noise; shot noise and grain are scaled with it."""
     artefacts: float = 0.12
     """Probability of each section artefact: curtains, a fold, a blank patch."""
+    untouched: float = 0.0
+    """Share of crops that keep their grey values as they are, so that the staining is learned, too:
+    what is black in one set is myelin, not a mitochondrion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ def warp(
 
 def degrade(image: Image, config: Augmentation, rng: np.random.Generator) -> Image:
     """Return a crop (H, W) with another contrast, sharpness and noise."""
+    if config.untouched > 0 and rng.random() < config.untouched:
+        return image
     x = _regrade(image, config, rng)
     kind = rng.random()
     if kind < 0.4:

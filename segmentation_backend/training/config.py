@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.models.mitonet import MitoNetConfig
+from segmentation_backend.models.published import EMBEDDED
 from segmentation_backend.training.augment import Augmentation
 from segmentation_backend.training.losses import LossWeights
 
-__all__ = ["SyntheticSet", "TrainingConfig", "TrainingVolume", "fibsem_volumes"]
+__all__ = [
+    "SyntheticSet",
+    "TrainingConfig",
+    "TrainingVolume",
+    "every_volume",
+    "fibsem_volumes",
+    "research_run",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,8 @@ class TrainingVolume:
     validation: tuple[int, int] = (0, 0)
     weight: float = 1.0
     """How often it is drawn, relative to the other sources."""
+    axes: tuple[int, ...] = (0, 1, 2)
+    """The axes that planes are cut across; 0 alone where sections are far thicker than pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,11 @@ class TrainingConfig:
     batch: int = 6
     crop: int = 192
     """Side of a crop in pixels, a multiple of 16."""
+    start: Path | None = None
+    """Weights to begin with, a file that `train` or the package holds; None for random ones."""
     learning_rate: float = 3e-3
+    warm_up: float = 0.3
+    """Share of the iterations in which the learning rate rises; it falls in the others."""
     weight_decay: float = 0.02
     heatmap_sigma: float = 8.0
     """Width of a centre's Gaussian, pixels."""
@@ -76,6 +92,12 @@ class TrainingConfig:
                     f"{name} must be at least 1, not {getattr(self, name)}.",
                     ErrorKind.INVALID_PARAMETER,
                 )
+        if not (self.learning_rate > 0 and 0 < self.warm_up < 1):
+            raise InvalidInputError(
+                f"learning_rate must be above 0 and warm_up between 0 and 1, not "
+                f"{self.learning_rate} and {self.warm_up}.",
+                ErrorKind.INVALID_PARAMETER,
+            )
         if not self.volumes and self.synthetic is None:
             raise InvalidInputError(
                 "There is nothing to train on; give volumes or a synthetic set.",
@@ -83,9 +105,11 @@ class TrainingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the run as JSON, without the folders it happened to be in."""
+        """Return the run as JSON, without the folders it happened to be in; weights by SHA-256."""
         value = asdict(self)
         del value["output"]
+        start = self.start
+        value["start"] = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
         for volume in value["volumes"]:
             volume["image"] = volume["image"].name
             volume["labels"] = volume["labels"].name
@@ -111,4 +135,49 @@ def fibsem_volumes(data: Path) -> tuple[TrainingVolume, ...]:
             validation=(210, 250),
             weight=1.5,
         ),
+    )
+
+
+def every_volume(data: Path) -> tuple[TrainingVolume, ...]:
+    """Return the labelled sets below `data`, those for non-commercial use included.
+
+    Their last sections are held out. Weights that learn from them are for research only.
+    """
+    mouse = data / "sbem_mouse_cdeep3m" / "train_z010-039.npz"
+    larva = data / "sstem_fly_vnc" / "train_z00-11.npz"
+    return (
+        *fibsem_volumes(data),
+        # Slices z 010 to 039 of the stack; 036 to 039 are held out.
+        TrainingVolume(
+            "sbem_mouse_cdeep3m", mouse, mouse, (0, 26), (26, 30), weight=4.0, axes=(0,)
+        ),
+        TrainingVolume("sstem_fly_vnc", larva, larva, (0, 10), (10, 12), weight=2.0, axes=(0,)),
+    )
+
+
+def small_run(output: Path, data: Path | None) -> TrainingConfig:
+    """Return the run of `mitoglance_small`, of the FIB-SEM sets below `data`, if it is given."""
+    return TrainingConfig(output, () if data is None else fibsem_volumes(data))
+
+
+def research_run(output: Path, data: Path | None) -> TrainingConfig:
+    """Return the run of `mitoglance_research`, of every set below `data`.
+
+    It begins with the weights of the embedded network. InvalidInputError without `data`.
+    """
+    if data is None:
+        raise InvalidInputError(
+            "The research network learns from labelled sets; give their folder with --data.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    package = resources.files("segmentation_backend.models") / "weights_data"
+    return TrainingConfig(
+        output=output,
+        volumes=every_volume(data),
+        synthetic=SyntheticSet(weight=0.5),
+        augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.4),
+        iterations=3200,
+        start=Path(str(package / EMBEDDED.file_name)),
+        learning_rate=2e-3,
+        warm_up=0.1,
     )

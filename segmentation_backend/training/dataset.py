@@ -38,6 +38,8 @@ class LabelledVolume:
     labels: NDArray[np.int32]
     ignore: NDArray[np.bool_]
     weight: float
+    axes: tuple[int, ...] = (0, 1, 2)
+    """The axes that planes are cut across."""
 
     def slice_at(self, axis: int, index: int) -> LabelledSlice:
         """Return the plane across `axis` (0 = xy, 1 = xz, 2 = yz)."""
@@ -76,7 +78,7 @@ def draw_batch(volumes: Sequence[LabelledVolume], config: TrainingConfig, number
     for item in range(config.batch):
         rng = np.random.default_rng((config.seed, number, item))
         volume = volumes[int(rng.choice(len(volumes), p=chances))]
-        axis = int(rng.integers(3))
+        axis = volume.axes[int(rng.integers(len(volume.axes)))]
         source = volume.slice_at(axis, int(rng.integers(volume.image.shape[axis])))
         crop = augment(source, config.crop, config.augmentation, rng)
         images.append(crop.image)
@@ -126,6 +128,7 @@ def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolu
         labels[box].astype(np.int32),
         ignore[box],
         volume.weight,
+        volume.axes,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.models.mitonet import MitoNet
-from segmentation_backend.models.weights import write_network
+from segmentation_backend.models.weights import read_network, write_network
 from segmentation_backend.training.config import TrainingConfig
 from segmentation_backend.training.dataset import (
     LabelledVolume,
@@ -59,12 +59,19 @@ class _Run:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config = config
-        self.network = MitoNet(config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = MitoNet(config.network)
+        if config.start is not None:
+            begun = read_network(config.start.read_bytes(), config.start.name)
+            network.load_state_dict(begun.state_dict())
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, config.learning_rate, total_steps=config.iterations, pct_start=0.3
+            self.optimiser,
+            config.learning_rate,
+            total_steps=config.iterations,
+            pct_start=config.warm_up,
         )
         self.iteration = 0
 

@@ -1,6 +1,7 @@
 """Training is reproducible, resumable, and learns what it is shown."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -10,10 +11,23 @@ import torch
 from segmentation_backend.errors import FormatError, InvalidInputError, NotFoundError
 from segmentation_backend.models.mitonet import MitoNetConfig
 from segmentation_backend.models.weights import read_network
-from segmentation_backend.training.augment import Augmentation, LabelledSlice, augment, warp
-from segmentation_backend.training.config import SyntheticSet, TrainingConfig, TrainingVolume
+from segmentation_backend.training.augment import (
+    Augmentation,
+    LabelledSlice,
+    augment,
+    degrade,
+    warp,
+)
+from segmentation_backend.training.config import (
+    SyntheticSet,
+    TrainingConfig,
+    TrainingVolume,
+    every_volume,
+    research_run,
+)
 from segmentation_backend.training.dataset import draw_batch, load_validation, load_volumes
 from segmentation_backend.training.losses import LossWeights, losses
+from segmentation_backend.training.scoring import research_sections
 from segmentation_backend.training.targets import centres_of, make_targets, split_components
 from segmentation_backend.training.train import train
 
@@ -139,6 +153,62 @@ def test_synthetic_volumes_are_drawn_too(tmp_path):
     assert names == ["cube", "synthetic-1"]
 
 
+def test_thick_sections_are_drawn_in_their_own_plane_only(tmp_path):
+    thick = dataclasses.replace(write_volume(tmp_path), axes=(0,))
+    run = config(tmp_path, volumes=(thick,), batch=8)
+    (volume,) = load_volumes(run)
+    planes = []
+
+    class Watched:
+        axes, image, weight = volume.axes, volume.image, volume.weight
+
+        def slice_at(self, axis, index):
+            planes.append(axis)
+            return volume.slice_at(axis, index)
+
+    draw_batch([Watched()], run, 0)
+    assert planes == [0] * 8
+
+
+def test_a_run_begins_with_the_weights_it_is_given(tmp_path):
+    first = train(config(tmp_path, "first"))
+    begun = config(tmp_path, "begun", start=first, iterations=1, learning_rate=1e-9)
+    name = next(iter(_state(first)))
+    again = _state(train(begun))[name]
+    assert torch.allclose(again, _state(first)[name], atol=1e-4)
+    assert not torch.allclose(again, _state(train(config(tmp_path, "other", seed=9)))[name])
+    written = json.loads((begun.output / "curve.json").read_text())["config"]["start"]
+    assert written == hashlib.sha256(first.read_bytes()).hexdigest()
+
+
+def _state(path):
+    return read_network(path.read_bytes(), path.name).state_dict()
+
+
+def test_the_research_run_holds_out_what_it_is_scored_on(tmp_path):
+    held_out = {v.name: v.validation for v in every_volume(tmp_path)}
+    for volume in every_volume(tmp_path):
+        for file in (volume.image, volume.labels):
+            file.parent.mkdir(exist_ok=True)
+            file.touch()
+        assert volume.training[1] <= volume.validation[0]
+    assert {s.name: s.sections for s in research_sections(tmp_path)} == held_out
+    with pytest.raises(InvalidInputError, match="--data"):
+        research_run(tmp_path, None)
+
+
+def test_touching_objects_have_a_seam_and_small_ones_count_more():
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:56, 8:40], labels[24:34, 40:50], labels[44:54, 43:53] = 1, 2, 3
+    targets = make_targets(labels, np.zeros(labels.shape, bool), sigma=6)
+    assert (targets.foreground[26:32, 39:41] == 0).all()  # where 1 and 2 touch
+    assert (targets.foreground[46:52, 39] == 1).all()  # 1 and 3 do not
+    assert (targets.weight[46:52, 40:43] > 1).all()  # the cleft between them
+    assert targets.weight[2, 2] == 1
+    small, large = targets.offsets_weight[7, 11], targets.offsets_weight[7, 6]
+    assert small > large > 0
+
+
 def test_every_centre_lies_inside_its_object():
     rng = np.random.default_rng(0)
     labels = np.zeros((64, 96), np.int32)
@@ -219,6 +289,14 @@ def test_augmentation_stays_finite_and_keeps_its_shape():
         assert crop.image.shape == (96, 96)
         assert crop.image.dtype == np.float32
         assert np.isfinite(crop.image).all()
+
+
+def test_some_crops_keep_their_grey_values():
+    image = np.random.default_rng(0).normal(size=(48, 48)).astype(np.float32)
+    some = Augmentation(untouched=0.5)
+    kept = [degrade(image, some, np.random.default_rng(seed)) is image for seed in range(60)]
+    assert 15 < sum(kept) < 45
+    assert degrade(image, Augmentation(), np.random.default_rng(0)) is not image
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_a_name_made_from_the_path_gives_way_to_another_volume(
         (["models", "--log-level", "loud"], "log_level"),
         (["models", "--config", "absent.toml"], "absent.toml"),
         (["train", "--output", "run", "--crop", "33"], "crop"),
+        (["train", "--output", "run", "--warm-up", "2"], "warm_up"),
+        (["train", "--output", "run", "--recipe", "research"], "--data"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_exit_code_1(
