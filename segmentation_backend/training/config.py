@@ -76,6 +76,8 @@ class TrainingConfig:
     weight_decay: float = 0.02
     heatmap_sigma: float = 8.0
     """Width of a centre's Gaussian, pixels."""
+    favour_small: bool = False
+    """Whether small mitochondria count as much as large ones, and clefts more than the rest."""
     checkpoint_every: int = 250
     threads: int = 2
 
@@ -177,6 +179,7 @@ def research_run(output: Path, data: Path | None) -> TrainingConfig:
         synthetic=SyntheticSet(weight=0.5),
         augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.4),
         iterations=3200,
+        favour_small=True,
         start=Path(str(package / EMBEDDED.file_name)),
         learning_rate=2e-3,
         warm_up=0.1,

@@ -82,7 +82,9 @@ def draw_batch(volumes: Sequence[LabelledVolume], config: TrainingConfig, number
         source = volume.slice_at(axis, int(rng.integers(volume.image.shape[axis])))
         crop = augment(source, config.crop, config.augmentation, rng)
         images.append(crop.image)
-        targets.append(make_targets(crop.labels, crop.ignore, config.heatmap_sigma))
+        targets.append(
+            make_targets(crop.labels, crop.ignore, config.heatmap_sigma, config.favour_small)
+        )
     return _collate(images, targets)
 
 

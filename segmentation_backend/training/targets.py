@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cc3d
@@ -34,17 +34,18 @@ class Targets:
     """The answers for one crop of H x W pixels, all float32."""
 
     foreground: NDArray[np.float32]
-    """(H, W), 1 in mitochondria but for the seam where two touch."""
+    """(H, W), 1 in mitochondria; with `favour_small` not in the seam where two touch."""
     weight: NDArray[np.float32]
-    """(H, W), 0 where the label is unknown, else 1, and more in narrow clefts between two."""
+    """(H, W), 0 where the label is unknown, else 1; with `favour_small` more in narrow clefts."""
     heatmap: NDArray[np.float32]
     """(H/4, W/4), 1 at a centre, falling as a Gaussian."""
     heatmap_weight: NDArray[np.float32]
-    """(H/4, W/4), 0 where the label is unknown, else 1, and more towards centres."""
+    """(H/4, W/4), 0 where the label is unknown, else 1; with `favour_small` more at centres."""
     offsets: NDArray[np.float32]
     """(2, H/4, W/4), dy and dx to the centre of the pixel's object, in pixels of the crop."""
     offsets_weight: NDArray[np.float32]
-    """(H/4, W/4), positive in mitochondria whose label is known, more in small ones, else 0."""
+    """(H/4, W/4), 1 in mitochondria whose label is known, else 0; with `favour_small` more in small
+    ones and less in large ones."""
 
 
 def split_components(labels: NDArray[Any]) -> NDArray[np.int32]:
@@ -82,10 +83,13 @@ def centres_of(objects: NDArray[np.int32]) -> NDArray[np.float64]:
     return np.stack([y[nearest], x[nearest]], 1).astype(np.float64)
 
 
-def make_targets(labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float) -> Targets:
+def make_targets(
+    labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float, favour_small: bool = False
+) -> Targets:
     """Return the answers for a crop of `labels` (H, W), sides multiples of 4.
 
-    `ignore` marks unknown pixels, `sigma` is the width of a centre's Gaussian in pixels.
+    `ignore` marks unknown pixels, `sigma` is the width of a centre's Gaussian in pixels. With
+    `favour_small` small mitochondria count as much as large ones, and so do clefts between two.
     """
     objects = split_components(labels)
     centres = centres_of(objects)
@@ -98,8 +102,6 @@ def make_targets(labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float) 
         distance = ndimage.distance_transform_edt(peaks)
         heatmap = np.exp(-0.5 * (distance / sigma) ** 2).astype(np.float32)
     blocks = heatmap.reshape(height // STRIDE, STRIDE, width // STRIDE, STRIDE)
-    coarse_heatmap = blocks.mean(axis=(1, 3), dtype=np.float32)
-    seam, cleft = _between(objects)
     # Grid point i lies at pixel 4 i + 1.5: so does bilinear interpolation place it.
     coarse = objects[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     known = ~ignore[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
@@ -107,15 +109,30 @@ def make_targets(labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float) 
     padded = np.vstack([np.zeros((1, 2)), centres])
     offsets = np.moveaxis(padded[coarse], -1, 0) - grid
     inside = (coarse > 0) & known
-    # Else a small mitochondrion beside a large one hardly counts, and is taken into it.
-    balance = np.sqrt(_USUAL_AREA / np.maximum(np.bincount(objects.ravel()), 1)).clip(0.3, 3.0)
-    return Targets(
-        foreground=((objects > 0) & ~seam).astype(np.float32),
-        weight=(~ignore * np.where(cleft, _CLEFT_WEIGHT, 1.0)).astype(np.float32),
-        heatmap=coarse_heatmap,
-        heatmap_weight=(known * (1 + _CENTRE_WEIGHT * coarse_heatmap)).astype(np.float32),
+    plain = Targets(
+        foreground=(objects > 0).astype(np.float32),
+        weight=(~ignore).astype(np.float32),
+        heatmap=blocks.mean(axis=(1, 3), dtype=np.float32),
+        heatmap_weight=known.astype(np.float32),
         offsets=(offsets * inside).astype(np.float32),
-        offsets_weight=(inside * balance[coarse]).astype(np.float32),
+        offsets_weight=inside.astype(np.float32),
+    )
+    return _favoured(plain, objects, coarse) if favour_small else plain
+
+
+def _favoured(plain: Targets, objects: NDArray[np.int32], coarse: NDArray[np.int32]) -> Targets:
+    """Return the answers with weights that favour small objects and clefts.
+
+    Else a small mitochondrion beside a large one hardly counts, and is taken into it.
+    """
+    seam, cleft = _between(objects)
+    balance = np.sqrt(_USUAL_AREA / np.maximum(np.bincount(objects.ravel()), 1)).clip(0.3, 3.0)
+    return replace(
+        plain,
+        foreground=plain.foreground * ~seam,
+        weight=(plain.weight * np.where(cleft, _CLEFT_WEIGHT, 1.0)).astype(np.float32),
+        heatmap_weight=plain.heatmap_weight * (1 + np.float32(_CENTRE_WEIGHT) * plain.heatmap),
+        offsets_weight=(plain.offsets_weight * balance[coarse]).astype(np.float32),
     )
 
 

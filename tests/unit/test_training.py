@@ -200,7 +200,7 @@ def test_the_research_run_holds_out_what_it_is_scored_on(tmp_path):
 def test_touching_objects_have_a_seam_and_small_ones_count_more():
     labels = np.zeros((64, 64), np.int32)
     labels[8:56, 8:40], labels[24:34, 40:50], labels[44:54, 43:53] = 1, 2, 3
-    targets = make_targets(labels, np.zeros(labels.shape, bool), sigma=6)
+    targets = make_targets(labels, np.zeros(labels.shape, bool), sigma=6, favour_small=True)
     assert (targets.foreground[26:32, 39:41] == 0).all()  # where 1 and 2 touch
     assert (targets.foreground[46:52, 39] == 1).all()  # 1 and 3 do not
     assert (targets.weight[46:52, 40:43] > 1).all()  # the cleft between them
