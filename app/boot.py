@@ -50,6 +50,7 @@ def _models(parts: Services) -> list[dict[str, Any]]:
         {
             "name": spec.name,
             "description": spec.description,
+            "is_research_only": spec.is_research_only,
             "voxel_size_nm": spec.voxel_size_nm,
             "classes": [spec.class_names.get(label, str(label)) for label in spec.labels],
             "is_default": position == 0,

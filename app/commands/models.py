@@ -139,7 +139,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for spec in specs:
             here = "" if spec.is_present(library.models_dir) else "; downloaded on first use"
-            say(f"{spec.name}: {spec.description} ({spec.voxel_size_nm:g} nm{here})")
+            terms = "; research only" if spec.is_research_only else ""
+            say(f"{spec.name}: {spec.description} ({spec.voxel_size_nm:g} nm{here}{terms})")
     return 0
 
 

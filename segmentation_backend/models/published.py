@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segmentation_backend.models.specs import ModelSpec, Origin
 
-__all__ = ["EMBEDDED", "MITONET", "MITONET_MINI", "PUBLISHED"]
+__all__ = ["EMBEDDED", "MITONET", "MITONET_MINI", "PUBLISHED", "RESEARCH"]
 
 EMBEDDED = ModelSpec(
     name="mitoglance_small",
@@ -14,6 +14,18 @@ EMBEDDED = ModelSpec(
     origin=Origin.PACKAGE,
     file_name="mitoglance_small.pt",
     sha256="eff6e79639228db91ccbd0f1e0c54c231e883ad2c393ef9ac7fff9c40ce1cfa2",
+)
+
+RESEARCH = ModelSpec(
+    name="mitoglance_research",
+    description="The embedded network, trained on mouse SBEM and fly ssTEM too; not for commerce",
+    licence="research only, non-commercial: CC BY-NC-SA 3.0, and the terms of the mouse images "
+    "((c) 2018 The Regents of the University of California); see docs/model-card-research.md and "
+    "LICENSE-mitoglance_research.txt beside the weights",
+    voxel_size_nm=10.0,
+    origin=Origin.PACKAGE,
+    file_name="mitoglance_research.pt",
+    sha256="20f52261f4714ffd11022eea9fbdfe5502c251dda6d931e6185e2bf0a246123a",
 )
 
 
@@ -82,5 +94,5 @@ _DROPNET = _published(
     "PanopticDeepLabPR_b0d99498-6c99-4b45-844e-2b4dca58f24a_panoptic_deeplab_pointrend",
 )
 
-PUBLISHED = (EMBEDDED, MITONET, MITONET_MINI, _NUCLEONET, _DROPNET)
+PUBLISHED = (EMBEDDED, RESEARCH, MITONET, MITONET_MINI, _NUCLEONET, _DROPNET)
 """In the order in which they are listed."""

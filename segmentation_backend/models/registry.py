@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import resources
 from pathlib import Path
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError
@@ -29,12 +30,18 @@ def list_models(models_dir: Path) -> list[ModelSpec]:
     A registered model is a description (YAML) beside its weights; one that cannot be read is left
     out with a line in the log, its weights are then a bare file.
     """
-    known = list(PUBLISHED)
+    known = [spec for spec in PUBLISHED if _is_shipped(spec)]
     taken = _files(known)
     registered = [spec for spec in _registered(models_dir) if not _files([spec]) & taken]
     taken |= _files(registered)
     found = sorted(path for path in models_dir.glob("*") if path.suffix in WEIGHT_SUFFIXES)
     return known + registered + [_local(path) for path in found if path.name not in taken]
+
+
+def _is_shipped(spec: ModelSpec) -> bool:
+    """Whether a model of the package is there: who may not hold its weights deletes the file."""
+    place = resources.files("segmentation_backend.models") / "weights_data" / spec.file_name
+    return spec.origin is not Origin.PACKAGE or place.is_file()
 
 
 def _files(specs: list[ModelSpec]) -> set[str]:

@@ -123,6 +123,11 @@ class ModelSpec:
                 ErrorKind.INVALID_PARAMETER,
             )
 
+    @property
+    def is_research_only(self) -> bool:
+        """Whether its licence says that it must not be used commercially."""
+        return "non-commercial" in self.licence.lower()
+
     def is_present(self, models_dir: Path) -> bool:
         """Whether the weights can be loaded without a download."""
         return self.origin is Origin.PACKAGE or (models_dir / self.file_name).is_file()
@@ -152,6 +157,7 @@ class ModelSpec:
             "kind": self.kind.value,
             "description": self.description,
             "licence": self.licence,
+            "is_research_only": self.is_research_only,
             "voxel_size_nm": self.voxel_size_nm,
             "origin": self.origin.value,
             "file_name": self.file_name,

@@ -178,9 +178,9 @@ def research_run(output: Path, data: Path | None) -> TrainingConfig:
         volumes=every_volume(data),
         synthetic=SyntheticSet(weight=0.5),
         augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.4),
-        iterations=3200,
+        iterations=1500,
         favour_small=True,
         start=Path(str(package / EMBEDDED.file_name)),
         learning_rate=2e-3,
-        warm_up=0.1,
+        warm_up=0.05,
     )

@@ -213,7 +213,7 @@ def score_box(
     first, end = labelled.sections
     box = Roi.from_bounds((first, 0, 0), (end, *em.shape[1:]))
     bounds = Roi.from_bounds((0, 0, 0), em.shape)
-    labels = segment_region(
+    found = segment_region(
         lambda roi: em[roi.slices()],
         box,
         network,
@@ -227,7 +227,7 @@ def score_box(
     )
     least = parameters.min_size
     truth, unknown = inst[first:end], ignore[first:end]
-    return evaluate(labels, truth, unknown, per_slice=False, min_area=least)
+    return evaluate(found.labels, truth, unknown, per_slice=False, min_area=least)
 
 
 def _zoomed(sections: NDArray[Any], zoom: float, order: Literal[0, 1]) -> NDArray[Any]:

@@ -28,6 +28,7 @@ export interface ModelInfo {
   /** What it finds. */
   classes: string[];
   is_default: boolean;
+  is_research_only: boolean;
 }
 
 /** A parameter of inference, as the server describes it; a switch has no range. */

@@ -68,6 +68,15 @@ def newest(server: Server) -> dict[str, Any]:
 def test_parameters_are_sent_and_stand_in_the_history(
     opened: Page, labelled: Server, sent: list[dict[str, Any]]
 ) -> None:
+    models = opened.get_by_label("Model")
+    marked = models.locator("optgroup[label='Research only'] option")
+    assert marked.all_inner_texts() == ["mitoglance_research"]
+    note = opened.get_by_text("Research only, not for commercial use")
+    assert not note.is_visible()
+    models.select_option("mitoglance_research")
+    assert note.is_visible()
+    models.select_option("mitoglance_small")
+    assert not note.is_visible()
     unfold(opened)
     opened.get_by_label("Confidence", exact=True).fill("0.7")
     opened.get_by_label("Fine boundaries").check()

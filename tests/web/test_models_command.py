@@ -29,11 +29,19 @@ def test_listing_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert plain.splitlines()[0].startswith("mitoglance_small: ")
     assert "NucleoNet_base_v2" in plain
+    assert plain.splitlines()[1].startswith("mitoglance_research: ")
+    assert plain.count("; research only)") == 1
     assert "downloaded on first use" in plain
     assert run(capsys, "list") == (0, plain, "")
     documents = [json.loads(run(capsys, *words)[1]) for words in (("--json",), ("list", "--json"))]
     assert documents[0] == documents[1]
-    assert [m["is_default"] for m in documents[0]] == [True, False, False, False, False]
+    assert [m["is_default"] for m in documents[0]] == [True] + [False] * 5
+
+
+def test_the_research_models_terms_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    _, shown, _ = run(capsys, "info", "mitoglance_research")
+    assert "licence: research only, non-commercial: CC BY-NC-SA 3.0" in shown
+    assert "is_research_only: True" in shown
 
 
 def test_settings_hold_before_and_after_the_action(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +140,7 @@ def test_what_goes_wrong_is_one_line(
     assert (code, out) == (1, "")
     assert err.startswith("mitoglance: ")
     assert message in err
-    assert [m["name"] for m in json.loads(run(capsys, "--json")[1])][5:] == []
+    assert [m["name"] for m in json.loads(run(capsys, "--json")[1])][6:] == []
 
 
 @pytest.mark.parametrize("action", ["list", "info", "add", "export", "remove"])

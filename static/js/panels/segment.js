@@ -28,21 +28,27 @@ const MEASURE = "mitoglance:segment";
 /** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** @param {import("../types.js").Context} context */
+/** The choice of the model, and a note beside it where the chosen one must not be used commercially.
+ * @param {import("../types.js").Context} context */
 function makeModelChoice({ store }) {
   const { models } = store.state.session;
   const select = h("select", { attributes: { "aria-label": "Model" } });
-  for (const { name, description, is_default } of models) {
+  const research = h("optgroup", { attributes: { label: "Research only" } });
+  const note = h("span", { class: "model-note", text: "Research only, not for commercial use" });
+  for (const { name, description, is_default, is_research_only } of models) {
     const option = h("option", { text: name, title: description, attributes: { value: name } });
     option.selected = is_default;
-    select.append(option);
+    (is_research_only ? research : select).append(option);
   }
+  if (research.children.length > 0) select.append(research);
   const explain = () => {
-    select.title = models.find(({ name }) => name === select.value)?.description ?? "";
+    const chosen = models.find(({ name }) => name === select.value);
+    select.title = chosen?.description ?? "";
+    note.hidden = !chosen?.is_research_only;
   };
   select.addEventListener("change", explain);
   explain();
-  return select;
+  return { select, note };
 }
 
 /** The line that shows progress, a result, an offer, or what went wrong; its place is always there. */
@@ -85,7 +91,7 @@ export function mountSegment(root, context) {
   let isAsking = false;
   const found = makeFound(bridge, api.prefix);
   const { element: ways, tiles } = makeTiles((mode, isRehearsal) => void segment(mode, isRehearsal));
-  const model = makeModelChoice(context);
+  const { select: model, note: modelNote } = makeModelChoice(context);
   const status = makeStatus(() => void cancel());
   const parameters = makeParameters(context, () => changed());
   const where = makeWhere(context, () => changed());
@@ -104,7 +110,7 @@ export function mountSegment(root, context) {
         h("label", { class: "follow", title: FOLLOW_HELP }, followed, h("span", { text: "Follow" }), h("kbd", { text: "F" }))),
       ways,
       where.element,
-      h("label", { class: "field" }, h("span", { text: "Model" }), model),
+      h("label", { class: "field" }, h("span", { text: "Model" }), model, modelNote),
       parameters.element,
       status.line),
   );
