@@ -9,11 +9,12 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
-from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings, source_rules
 
 __all__ = [
     "NO_CATALOGUE",
@@ -94,6 +95,11 @@ class Config:
     allow_registration: bool = True
     """Whether `POST /api/v1/volumes` may add volumes (paths are read as the server's user)."""
 
+    sources: str | None = None
+    """What that may open, separated by commas: folders, s3://bucket, https://server, `public` (s3,
+    gs and https servers of the open internet), `any`; when unset `any`, and `public` when `host` or
+    `trusted_proxies` let others in."""
+
     trusted_proxies: int = 0
     """Number of reverse proxies in front whose X-Forwarded-* headers are believed."""
 
@@ -102,6 +108,23 @@ class Config:
 
     cloud: CloudSettings = field(default_factory=CloudSettings)
     """Object store access, from the clouds' own variables (AWS_*) only."""
+
+    @property
+    def open_over_network(self) -> str:
+        """What may be opened over HTTP: `sources`, or what follows from who can reach the server.
+
+        A proxy on the same machine lets others in, wherever the server itself listens.
+        """
+        alone = is_loopback(self.host) and not self.trusted_proxies
+        return self.sources or (ANY_SOURCE if alone else "public")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 _SETTINGS = tuple(f for f in fields(Config) if f.name != "cloud")
@@ -201,11 +224,20 @@ def _checked(key: str, value: object, where: str) -> object:
     if key == "packs" and "://" not in str(value):
         # Every process must mean the same folder, wherever it was started.
         return str(Path(str(value)).expanduser().absolute())
+    if key == "sources":
+        _check_sources(str(value), where)
     if isinstance(value, int) and value < _MINIMUM.get(key, 0):
         raise _wrong(key, value, where, f"must be at least {_MINIMUM[key]}")
     if key == "log_level" and value not in _LOG_LEVELS:
         raise _wrong(key, value, where, "must be one of " + ", ".join(_LOG_LEVELS))
     return value
+
+
+def _check_sources(text: str, where: str) -> None:
+    try:
+        source_rules(text)
+    except InvalidInputError as err:
+        raise InvalidInputError(f"In {where}: {err.message}", err.kind) from err
 
 
 _WORDS = {bool: "true or false", int: "a whole number", str: "a text that is not empty"}

@@ -4,7 +4,7 @@ SegmentationError
 ├── NotFoundError       (KeyError)    fix the name
 ├── InvalidInputError   (ValueError)  fix the input
 ├── ConflictError                     refresh, then try again
-├── ReadOnlyError                     "edit from here" first
+├── ReadOnlyError                     "edit from here" first, or ask whoever runs the server
 ├── ResourceError                     wait and retry: it may pass
 └── FormatError                       the data or the weights are not what they claim
 """
@@ -64,6 +64,7 @@ class ErrorKind(StrEnum):
     MAINTENANCE_RUNNING = "maintenance-running"
 
     READ_ONLY = "read-only"
+    SOURCE_REFUSED = "source-refused"
 
     SOURCE_UNAVAILABLE = "source-unavailable"
     DISK_FULL = "disk-full"
@@ -116,7 +117,7 @@ class ConflictError(SegmentationError):
 
 
 class ReadOnlyError(SegmentationError):
-    """The version or volume does not take edits."""
+    """The version or volume takes no edits, or the server no such source."""
 
 
 class ResourceError(SegmentationError):

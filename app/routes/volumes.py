@@ -64,7 +64,8 @@ def listing() -> ResponseReturnValue:
 def register(body: Values) -> ResponseReturnValue:
     """Register a volume; the same name with the same image is answered with what is there.
 
-    Either `name` and `image` are needed, or `catalogue`, whose name it gets without another.
+    Either `name` and `image` are needed, or `catalogue`, whose name it gets without another. What
+    the server's setting `sources` does not let through is refused (403, `source-refused`).
     """
     parts = services()
     if not parts.config.allow_registration:
@@ -75,7 +76,11 @@ def register(body: Values) -> ResponseReturnValue:
     _check_either(body)
     if body["catalogue"]:
         info = parts.workspace.register_published(
-            body["catalogue"], name=body["name"], em=body["em"], labels=body["labels"]
+            body["catalogue"],
+            name=body["name"],
+            em=body["em"],
+            labels=body["labels"],
+            sources=parts.config.open_over_network,
         )
         return jsonify(ok=True, **_described(info)), 201
     info = parts.workspace.register(
@@ -84,6 +89,7 @@ def register(body: Values) -> ResponseReturnValue:
         dataset=body["dataset"],
         voxel_size=body["voxel_size"],
         labels=body["labels"],
+        sources=parts.config.open_over_network,
     )
     return jsonify(ok=True, **_described(info)), 201
 

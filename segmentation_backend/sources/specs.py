@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.errors import (
+    ErrorKind,
+    InvalidInputError,
+    ReadOnlyError,
+    ResourceError,
+)
+from segmentation_backend.sources.allowed import Place, SourceRules
 
-__all__ = ["CloudSettings", "Location", "locate"]
+__all__ = ["ANY_SOURCE", "CloudSettings", "Location", "locate", "source_rules"]
+
+ANY_SOURCE = "any"
+_PUBLIC = "public"
 
 _FORMATS = {
     "zarr": "zarr",
@@ -36,6 +47,8 @@ class CloudSettings:
     secret_access_key: str | None = None
     region: str | None = None
     session_token: str | None = None
+    sources: str | None = None
+    """What may be opened (see `source_rules`); None: everything."""
 
     def __repr__(self) -> str:
         """Name the endpoint and the region; keys never reach a log."""
@@ -75,9 +88,12 @@ class Location:
         return Path(self.root, self.path) if is_file else None
 
     def child(self, relative: str) -> Location:
-        """Return the location of `relative` (parts joined by slashes) below this one."""
+        """Return the location of `relative` (parts joined by slashes) below this one.
+
+        Raises like `locate`: a folder may be a link that leads elsewhere.
+        """
         parts = [p for p in relative.split("/") if p not in ("", ".")]
-        if ".." in parts:
+        if any(unquote(part) == ".." for part in parts):
             raise InvalidInputError(
                 f"The dataset {relative!r} must lie below {self.url}; leave out '..'.",
                 ErrorKind.INVALID_PARAMETER,
@@ -85,9 +101,11 @@ class Location:
         if not parts:
             return self
         tail = "/".join(parts)
-        return replace(
+        below = replace(
             self, url=f"{self.url.rstrip('/')}/{tail}", path=f"{self.path}/{tail}".lstrip("/")
         )
+        # On a server nothing but the path has changed, and that only grew.
+        return _admitted(below, self.cloud) if self.driver == "file" else below
 
     @property
     def parent(self) -> Location | None:
@@ -172,14 +190,91 @@ def locate(path_or_url: str, cloud: CloudSettings | None = None) -> Location:
     """Return where a path or URL points; `zarr://`, `n5://` and the like name the format.
 
     Both orders are understood, `zarr3://s3://bucket/path` and `s3://bucket/path|zarr3:`. Raises
-    InvalidInputError (INVALID_PARAMETER) for an unknown scheme or an empty place.
+    InvalidInputError (INVALID_PARAMETER) for an unknown scheme or an empty place. Where
+    `cloud.sources` says what may be opened, every other place is a ReadOnlyError (SOURCE_REFUSED),
+    and ResourceError (SOURCE_UNAVAILABLE) is raised for a server whose name leads nowhere.
     """
     text, kind = _split_format(path_or_url.strip())
     settings = cloud or CloudSettings()
     _, separator, rest = text.partition("://")
     if not (rest if separator else text).strip("/") and text != "/":
         raise _unreadable(path_or_url, "it names no place")
-    return _into_archive(_place(text, kind, settings))
+    return _admitted(_into_archive(_place(text, kind, settings)), settings)
+
+
+@lru_cache(maxsize=64)
+def source_rules(text: str, s3_endpoint: str | None = None) -> SourceRules | None:
+    """Return what a list of places, separated by commas, lets through; None for `any`.
+
+    A place is `public` (s3, gs and https servers of the open internet), the absolute path of a
+    folder, or the address of a server or bucket, also with a path in it; `s3_endpoint` is what
+    `s3://` means instead of Amazon. Raises InvalidInputError (INVALID_PARAMETER) for anything else.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if words == [ANY_SOURCE]:
+        return None
+    listed = [word for word in words if word != _PUBLIC]
+    for word in listed:
+        if word == ANY_SOURCE or not ("://" in word or Path(word).expanduser().is_absolute()):
+            raise InvalidInputError(
+                f"sources has {word!r}, which is neither 'public', nor the absolute path of a "
+                "folder, nor an address such as s3://bucket/prefix or https://server; 'any' "
+                "stands alone.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+    own = CloudSettings(endpoint_url=s3_endpoint)
+    places = tuple(_meaning(locate(word, own)) for word in listed)
+    return SourceRules(text, _PUBLIC in words, places)
+
+
+def _admitted(location: Location, own: CloudSettings) -> Location:
+    """Return a location that may be opened, with the keys only where they are meant for it.
+
+    `own` are the server's settings, before the address named another endpoint.
+    """
+    rules = None if own.sources is None else source_rules(own.sources, own.endpoint_url)
+    if rules is None:
+        return location
+    verdict = rules.judge(_meaning(location), _addresses)
+    if verdict.refusal is not None:
+        raise ReadOnlyError(
+            f"{location.url} may not be opened over the network here: {verdict.refusal}. This "
+            f"server lets its users open: {rules.text or 'nothing'}. Whoever runs it can add the "
+            "place to its setting `sources`, or open it on the command line.",
+            ErrorKind.SOURCE_REFUSED,
+        )
+    if verdict.is_listed:
+        return location
+    # What anybody may name is read as anybody: the server's keys would open what is not public,
+    # and show themselves to whoever runs that server.
+    anonymous = replace(
+        location.cloud, access_key_id=None, secret_access_key=None, session_token=None
+    )
+    return replace(location, cloud=anonymous)
+
+
+def _meaning(location: Location) -> Place:
+    path = "/".join(part for part in (location.archive, location.path) if part)
+    if location.driver == "file":
+        # The real path: a link must not lead out of the folders that are listed.
+        real = os.path.realpath(os.path.join(location.root, path))
+        return Place("file", "", "", real.strip("/"))
+    if location.driver == "http":
+        return Place("http", location.root.partition("?")[0], "", path)
+    endpoint = location.cloud.endpoint_url if location.driver == "s3" else None
+    return Place(location.driver, (endpoint or "").rstrip("/"), location.root, path)
+
+
+def _addresses(host: str) -> Sequence[str]:
+    """Return the addresses that a host name has now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as err:
+        raise ResourceError(
+            f"The name of the server {host[:253]} cannot be looked up ({err}); check the address.",
+            ErrorKind.SOURCE_UNAVAILABLE,
+        ) from err
+    return [str(entry[4][0]) for entry in found]
 
 
 def _into_archive(place: Location) -> Location:

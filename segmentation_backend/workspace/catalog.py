@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from segmentation_backend.sources.catalogue import ShownRange
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import is_stack
-from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings, locate
 from segmentation_backend.sources.volume import Contrast, Volume, open_volume
 from segmentation_backend.workspace.bases import BaseRecord, adopt_base
 from segmentation_backend.workspace.published import Choice, PublishedRecord
@@ -69,6 +69,8 @@ class VolumeInfo:
     """The labels that edits stand on; None: the volume began empty."""
     published: PublishedRecord | None = None
     """Where in the catalogue it comes from; None: from nowhere in it."""
+    sources: str | None = None
+    """What whoever registered it might open (see `source_rules`); None: everything."""
 
     @property
     def voxel_size(self) -> VoxelSize:
@@ -124,7 +126,14 @@ class Catalog:
         """Open the image of a registered volume for reading."""
         row = self._known(name)
         size = parse_voxel_size(json.loads(row.voxel_size)) if row.voxel_size else None
-        return self._open_image(row.image, row.dataset, size, name)
+        # An imported image is a file of our own.
+        is_own = row.image != row.source
+        cloud = self._cloud if is_own else self._asker(json.loads(row.about).get("sources"))
+        return self._open_image(row.image, row.dataset, size, name, cloud)
+
+    def _asker(self, sources: str | None) -> CloudSettings:
+        """Return the access of somebody who may open just these places."""
+        return replace(self._cloud, sources=None if sources == ANY_SOURCE else sources)
 
     def _known(self, name: str) -> sa.Row[Any]:
         row = self._row(name)
@@ -146,18 +155,22 @@ class Catalog:
         labels: str | None = None,
         in_place: bool | None = None,
         choice: Choice | None = None,
+        sources: str = ANY_SOURCE,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
         """Register an image under a name; files that are no chunk stores are imported.
 
         `in_place` reads a file where it is (True) or imports a chunk store too (False). `labels`
         are read in place, under the edits (see `adopt_base`); `choice` says which image and labels
-        of a published dataset it is instead. The same name with the same sources is answered with
-        what is there already.
+        of a published dataset it is instead. Only `sources` are opened. The same name with the same
+        image and labels is answered with what is there already.
         """
         check_name(name)
         if self._row(name) is not None:
             return self._the_same(name, source, labels, choice)
+        cloud = self._asker(sources)
+        # Before anything is touched: even whether a file exists is not everybody's business.
+        locate(source, cloud).child(dataset or "")
         location, inside = source, dataset
         if in_place is False or (in_place is None and needs_import(source, dataset)):
             target = self._image_dir / f"{name}.zarr"
@@ -168,15 +181,16 @@ class Catalog:
                     dataset=dataset,
                     voxel_size=voxel_size,
                     progress=progress,
-                    cloud=self._cloud,
+                    cloud=cloud,
                 )
             location, inside = str(target), None
-        image = self._open_image(location, inside, voxel_size, name)
+        access = cloud if location == source else self._cloud
+        image = self._open_image(location, inside, voxel_size, name, access)
         if choice is not None and image.voxel_size_is_assumed and choice.em.voxel_size:
             # The file does not say how large its voxels are, but whoever published it does.
             voxel_size = choice.em.voxel_size
-            image = self._open_image(location, inside, voxel_size, name)
-        about = self._about(image, labels, choice)
+            image = self._open_image(location, inside, voxel_size, name, access)
+        about = self._about(image, labels, choice, cloud)
         values = {
             "name": name,
             "source": source,
@@ -192,7 +206,9 @@ class Catalog:
                 connection.execute(volumes.insert().values(**values))
         return _describe(name, source, about)
 
-    def _about(self, image: Volume, labels: str | None, choice: Choice | None) -> dict[str, Any]:
+    def _about(
+        self, image: Volume, labels: str | None, choice: Choice | None, cloud: CloudSettings
+    ) -> dict[str, Any]:
         """Return what is remembered of an image, so that a list of volumes opens none of them."""
         about = {
             "dtype": str(image.dtype),
@@ -201,12 +217,14 @@ class Catalog:
             "voxel_size_is_assumed": image.voxel_size_is_assumed,
             "origin": list(image.origin),
         }
-        base = None if labels is None else adopt_base(labels, image, self._cloud)
+        base = None if labels is None else adopt_base(labels, image, cloud)
         if choice is not None:
-            base, record = choice.adopt(image, self._cloud)
+            base, record = choice.adopt(image, cloud)
             about["published"] = record.to_json()
         if base is not None:
             about["labels"] = base.to_json()
+        if cloud.sources is not None:
+            about["sources"] = cloud.sources
         return about
 
     def _the_same(
@@ -236,12 +254,15 @@ class Catalog:
         with read(self._engine) as connection:
             return connection.execute(sa.select(volumes).where(volumes.c.name == name)).first()
 
+    @staticmethod
     def _open_image(
-        self, location: str, dataset: str | None, voxel_size: VoxelSize | None, name: str
+        location: str,
+        dataset: str | None,
+        voxel_size: VoxelSize | None,
+        name: str,
+        cloud: CloudSettings,
     ) -> Volume:
-        return open_volume(
-            location, dataset=dataset, voxel_size=voxel_size, name=name, cloud=self._cloud
-        )
+        return open_volume(location, dataset=dataset, voxel_size=voxel_size, name=name, cloud=cloud)
 
 
 def needs_import(source: str, dataset: str | None) -> bool:
@@ -292,4 +313,5 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         origin=parse_voxel_size(origin),
         labels=labels,
         published=published,
+        sources=about.get("sources"),
     )

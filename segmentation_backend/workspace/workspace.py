@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from segmentation_backend.labels import (
     open_packs,
 )
 from segmentation_backend.sources.catalogue_store import DatasetCatalogue
-from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
 from segmentation_backend.workspace.bases import BaseRecord, open_base
@@ -149,12 +149,15 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         voxel_size: VoxelSize | None = None,
         labels: str | None = None,
         in_place: bool | None = None,
+        sources: str = ANY_SOURCE,
         progress: Callable[[float, str], None] | None = None,
     ) -> VolumeInfo:
         """Register an image (path or URL); NPZ, TIFF, HDF5, MRC and pictures are first imported.
 
         `labels` (path or URL) are label arrays to begin from; they are read in place. `in_place`
-        reads a file where it is, too (True), or imports zarr and N5 as well (False).
+        reads a file where it is, too (True), or imports zarr and N5 as well (False). `sources` says
+        what whoever asks may open, now and whenever it is opened again (see `source_rules`); other
+        places are a ReadOnlyError SOURCE_REFUSED.
         """
         return self._catalog.add(
             name,
@@ -163,6 +166,7 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
             voxel_size=voxel_size,
             labels=labels,
             in_place=in_place,
+            sources=sources,
             progress=progress,
         )
 
@@ -173,15 +177,17 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         name: str | None = None,
         em: str | None = None,
         labels: str | None = None,
+        sources: str = ANY_SOURCE,
     ) -> VolumeInfo:
         """Register a dataset of the catalogue, under its own name without a `name`.
 
         `em` and `labels` name one of its images and its published labels (or `NO_LABELS`; or an
-        address); see `choose`. NotFoundError DATASET_NOT_FOUND for what it does not have.
+        address), see `choose`; `sources` as for `register`. NotFoundError DATASET_NOT_FOUND for
+        what it does not have.
         """
         found = self.catalogue.find(dataset)
         choice = choose(found, self.catalogue.known().as_of, em, labels)
-        return self._catalog.add(name or found.name, choice.em.url, choice=choice)
+        return self._catalog.add(name or found.name, choice.em.url, choice=choice, sources=sources)
 
     def register_demo(self) -> VolumeInfo:
         """Register the synthetic EM volume as `demo`."""
@@ -343,17 +349,18 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
 
     def _all_beside(self, info: VolumeInfo) -> dict[str, LabelBase]:
         shown = info.published.beside if info.published else ()
-        return {labels.name: self._base(labels.record) for labels in shown}
+        return {labels.name: self._base(labels.record, info) for labels in shown}
 
-    def _base(self, record: BaseRecord) -> LabelBase:
-        return open_base(record, self._cloud, self.data_dir / "caches" / "bases")
+    def _base(self, record: BaseRecord, info: VolumeInfo) -> LabelBase:
+        cloud = replace(self._cloud, sources=info.sources)
+        return open_base(record, cloud, self.data_dir / "caches" / "bases")
 
     def _open(self, name: str) -> _Opened:
         with self._lock:
             opened = self._opened.get(name)
             if opened is None:
                 info = self._catalog.info(name)
-                base = None if info.labels is None else self._base(info.labels)
+                base = None if info.labels is None else self._base(info.labels, info)
                 repository = LabelRepository(
                     self.engine,
                     self.data_dir / "packs" / name,
