@@ -4,6 +4,7 @@ Small arrays of the same names, formats, attributes and scales, in an S3 double:
 
 - jrc_mus-kidney: N5 and zarr EM (uint8, 8 nm), `labels/empanada-mito_seg` at 16 nm;
 - jrc_hela-2: N5 EM (uint16, inverted, 5.24 x 4 x 4 nm), `mito_seg` and `mito-mem_seg` at its scale;
+- jrc_hela-1: precomputed EM (8 nm) upside down along y, without saying so, `mito_seg` at 4 nm;
 - jrc_mus-liver: N5 EM, `mito_seg` at 16 nm and, somewhere inside, `ariadne/mito_bag_seg`.
 """
 
@@ -105,6 +106,11 @@ def write_all(root: Path) -> None:
     whole = mitochondria(SHAPE, 8.0)
     write_n5(hela / "labels/mito_seg", whole, size)
     write_n5(hela / "labels/mito-mem_seg", (whole > 0).astype(np.uint8), size)
+    write_precomputed(
+        root / "jrc_hela-1/neuroglancer/em/fibsem-uint8.precomputed", kidney[:, ::-1], 8
+    )
+    doubled = mitochondria(SHAPE, 8.0).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    write_n5(root / "jrc_hela-1/jrc_hela-1.n5/labels/mito_seg", doubled, (4, 4, 4), levels=1)
     liver = root / "jrc_mus-liver/jrc_mus-liver.n5"
     write_n5(liver / "em/fibsem-uint8", kidney, (8, 8, 8))
     write_n5(liver / "labels/mito_seg", mitochondria(half, 16.0), (16, 16, 16))
@@ -159,6 +165,22 @@ def write_n5_array(path: Path, voxels: np.ndarray) -> None:
         },
     }
     ts.open(spec, create=True).result().write(voxels.T).result()
+
+
+def write_precomputed(folder: Path, voxels: np.ndarray, edge: int) -> None:
+    """Write two levels of an image, in the corner of its own world."""
+    for level in range(2):
+        voxels = halved(voxels) if level else voxels
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": f"{folder}/"},
+            "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
+            "scale_metadata": {
+                "size": voxels.shape[::-1], "resolution": [edge * 2**level] * 3,
+                "voxel_offset": [0, 0, 0], "chunk_size": [64, 64, 64], "encoding": "raw",
+            },
+        }  # fmt: skip
+        ts.open(spec, create=True).result().write(voxels.T[..., None]).result()
 
 
 def write_zarr(group: Path, voxels: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -142,11 +143,16 @@ def _times(vector: tuple[float, float, float], by: list[float]) -> tuple[float, 
 
 
 def open_labels(
-    path_or_url: str, *, cloud: CloudSettings | None = None, cache_bytes: int = CACHE_BYTES
+    path_or_url: str,
+    *,
+    cloud: CloudSettings | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    flipped: Collection[str] = (),
 ) -> LabelArrays:
     """Return the labels at a local path or a URL: zarr, OME-Zarr, N5 or precomputed.
 
-    Errors are those of `open_volume`; FormatError UNSUPPORTED_DTYPE for anything but integers.
+    Along the axes in `flipped` (z, y, x) they are stored in reverse, as for `open_volume`. Errors
+    are those of `open_volume`; FormatError UNSUPPORTED_DTYPE for anything but integers.
     """
     if "://" not in path_or_url and Path(path_or_url).suffix.lower() in FILE_SUFFIXES:
         raise InvalidInputError(
@@ -157,7 +163,7 @@ def open_labels(
     context = open_context(cache_bytes)
     source = find_image(locate(path_or_url, cloud), context)
     opened = [open_spatial(level, context) for level in source.levels]
-    pyramid = build_pyramid(opened, None)
+    pyramid = build_pyramid(opened, None, flipped)
     arrays = pyramid.arrays
     dtypes = {array.dtype.name for array in arrays}
     if len(dtypes) > 1 or not dtypes <= set(LABEL_DTYPES):

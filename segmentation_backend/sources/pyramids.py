@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import ceil, copysign, prod
 
@@ -52,11 +52,15 @@ class Pyramid:
     """Where the first corner may lie, nm, the likeliest first (see `grids.first_corners`)."""
 
 
-def build_pyramid(opened: Sequence[OpenLevel], wanted: VoxelSize | None) -> Pyramid:
+def build_pyramid(
+    opened: Sequence[OpenLevel], wanted: VoxelSize | None, flipped: Collection[str] = ()
+) -> Pyramid:
     """Return the levels finest first, whatever their order, axes reversed where scales are below 0.
 
-    A level that begins before the finest one loses the voxels that stick out; one that begins
-    later, by more than half of its own voxel, cannot be laid over it and is left out.
+    So are those of `flipped` (z, y, x) whose scale does not say it: all levels are mirrored about
+    the middle of the finest, which stays where it is. A level that begins before the finest one
+    loses the voxels that stick out; one that begins later, by more than half of its own voxel,
+    cannot be laid over it and is left out.
     """
     shapes = [_sides(level.array) for level in opened]
     sizes, assumed = resolve_voxel_sizes([level.grid for level in opened], shapes, wanted)
@@ -68,21 +72,47 @@ def build_pyramid(opened: Sequence[OpenLevel], wanted: VoxelSize | None) -> Pyra
     ]
     first = order[0]
     _check_places(sizes, corners)
+    turned = [_turned(level, flipped) for level in opened]
     arrays: list[ts.TensorStore] = []
     levels: list[ScaleLevel] = []
     sources: list[int] = []
     for index in order:
         level = opened[index]
-        shift = (0, 0, 0)
+        away = (0.0, 0.0, 0.0)
         if _is_placed(level) and _is_placed(opened[first]):
-            shift = _shift(corners[index][0], corners[first][0], sizes[index])
+            away = _minus(corners[index][0], corners[first][0])
+        ends = _minus(_extent(sizes[first], shapes[first]), _extent(sizes[index], shapes[index]))
+        away = _chosen(turned[index], _minus(ends, away), away)
+        shift = _shift(away, sizes[index])
         if max(shift) > 0 or any(-s >= n for s, n in zip(shift, shapes[index], strict=True)):
             continue
-        array = _from(_right_way_round(level), shift)
+        array = _from(_right_way_round(level, turned[index]), shift)
         levels.append(ScaleLevel(len(levels), sizes[index], _sides(array)))
         arrays.append(array)
         sources.append(index)
     return Pyramid(tuple(arrays), tuple(levels), tuple(sources), assumed, corners[first])
+
+
+def _turned(level: OpenLevel, flipped: Collection[str]) -> tuple[bool, bool, bool]:
+    """Return which of z, y, x are stored in reverse without the metadata's saying so."""
+    own = level.grid.flips() if level.grid else (False, False, False)
+    z, y, x = (name in flipped and not said for name, said in zip("zyx", own, strict=True))
+    return (z, y, x)
+
+
+def _extent(size: VoxelSize, shape: Coordinate) -> Corner:
+    z, y, x = (edge * side for edge, side in zip(size, shape, strict=True))
+    return (z, y, x)
+
+
+def _minus(one: Corner, other: Corner) -> Corner:
+    z, y, x = (a - b for a, b in zip(one, other, strict=True))
+    return (z, y, x)
+
+
+def _chosen(where: Sequence[bool], one: Corner, other: Corner) -> Corner:
+    z, y, x = (a if is_so else b for is_so, a, b in zip(where, one, other, strict=True))
+    return (z, y, x)
 
 
 def _check_places(sizes: Sequence[VoxelSize], corners: Sequence[Sequence[Corner]]) -> None:
@@ -100,21 +130,22 @@ def _is_placed(level: OpenLevel) -> bool:
     return grid is not None and (grid.translation is not None or grid.is_from_corner)
 
 
-def _shift(corner: Corner, first: Corner, size: VoxelSize) -> Coordinate:
-    """Return how many voxels a level begins later than the finest, to the nearest.
+def _shift(away: Corner, size: VoxelSize) -> Coordinate:
+    """Return how many voxels a level begins later than the finest, which is `away` nm.
 
     Up to half a voxel is none, with some slack for rounded metadata: writers that leave out the
     shift of a coarse level are off by almost half a voxel, and right.
     """
-    away = [(a - b) / edge for a, b, edge in zip(corner, first, size, strict=True)]
-    z, y, x = (int(copysign(max(0, ceil(abs(value) - 0.501)), value)) for value in away)
+    voxels = [a / edge for a, edge in zip(away, size, strict=True)]
+    z, y, x = (int(copysign(max(0, ceil(abs(value) - 0.501)), value)) for value in voxels)
     return (z, y, x)
 
 
-def _right_way_round(level: OpenLevel) -> ts.TensorStore:
+def _right_way_round(level: OpenLevel, turned: Sequence[bool]) -> ts.TensorStore:
     array = level.array
-    for axis, is_flipped in enumerate(level.grid.flips() if level.grid else ()):
-        if is_flipped:
+    own = level.grid.flips() if level.grid else (False, False, False)
+    for axis in range(3):
+        if own[axis] or turned[axis]:
             array = array[ts.d[axis][::-1]]
     return array[ts.d[:].translate_to[0]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -213,15 +213,18 @@ def open_volume(
     name: str | None = None,
     cloud: CloudSettings | None = None,
     cache_bytes: int = CACHE_BYTES,
+    flipped: Collection[str] = (),
 ) -> Volume:
     """Return the image at a local path or a URL: zarr, OME-Zarr, N5 or precomputed, zipped too.
 
     A local TIFF, HDF5, MRC, NPY, NPZ or picture file, or a folder of pictures, is read in place
     where its kind allows reading by box. `dataset` is a path below it, `voxel_size` (nm, z, y, x)
-    overrules the metadata. All volumes opened with the same `cache_bytes` share one cache of that
-    size. Raises InvalidInputError for an address that makes no sense or a container of several
-    images, NotFoundError (PATH_NOT_FOUND), FormatError (UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE,
-    UNSUPPORTED_RANK) and ResourceError (SOURCE_UNAVAILABLE).
+    overrules the metadata; along the axes in `flipped` (z, y, x) it is stored in reverse, whether
+    its metadata say so or not, and is read the right way round. All volumes opened with the same
+    `cache_bytes` share one cache of that size. Raises InvalidInputError for an address that makes
+    no sense or a container of several images, NotFoundError (PATH_NOT_FOUND), FormatError
+    (UNSUPPORTED_FORMAT, UNSUPPORTED_DTYPE, UNSUPPORTED_RANK) and ResourceError
+    (SOURCE_UNAVAILABLE).
     """
     if voxel_size is not None and not all(0 < edge < 1e9 for edge in voxel_size):
         raise InvalidInputError(
@@ -241,7 +244,7 @@ def open_volume(
             source.location.url, source.location.name, source.is_size_assumed,
         )  # fmt: skip
         opened = [open_spatial(level, context) for level in source.levels]
-    pyramid = build_pyramid(_images(opened, url), voxel_size)
+    pyramid = build_pyramid(_images(opened, url), voxel_size, flipped)
     assumed = pyramid.voxel_size_is_assumed or (is_size_assumed and voxel_size is None)
     return _assemble(name or named, url, replace(pyramid, voxel_size_is_assumed=assumed))
 

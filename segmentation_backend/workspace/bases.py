@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class BaseRecord:
     description: BaseDescription
     offset: Coordinate = (0, 0, 0)
     """Where the labels begin in the volume, in voxels of their level 0."""
+    flipped: tuple[str, ...] = ()
+    """Axes along which the file is stored in reverse without saying so."""
 
     @property
     def levels(self) -> tuple[ScaleLevel, ...]:
@@ -53,23 +55,31 @@ class BaseRecord:
             "source": self.source,
             "description": self.description.to_json(),
         }
-        return {**record, "offset": list(self.offset)} if any(self.offset) else record
+        if any(self.offset):
+            record["offset"] = list(self.offset)
+        if self.flipped:
+            record["flipped"] = list(self.flipped)
+        return record
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> BaseRecord:
         """Return what `to_json` made."""
         offset = parse_coordinate(value.get("offset", [0, 0, 0]), "offset")
-        return cls(value["source"], BaseDescription.from_json(value["description"]), offset)
+        description = BaseDescription.from_json(value["description"])
+        return cls(value["source"], description, offset, tuple(value.get("flipped", ())))
 
 
-def adopt_base(source: str, image: Volume, cloud: CloudSettings) -> BaseRecord:
+def adopt_base(
+    source: str, image: Volume, cloud: CloudSettings, flipped: Sequence[str] = ()
+) -> BaseRecord:
     """Return the record of labels that fit an image; reads a few chunks of them.
 
     Labels of a part of the image are placed where their metadata say, to the nearest of their
-    voxels. Raises InvalidInputError INVALID_PARAMETER for labels that lie outside or are of another
-    scale, and what `open_labels` and `LabelBase.load` raise.
+    voxels. Axes in `flipped` are stored in reverse, whatever the metadata say. Raises
+    InvalidInputError INVALID_PARAMETER for labels that lie outside or are of another scale, and
+    what `open_labels` and `LabelBase.load` raise.
     """
-    labels = open_labels(source, cloud=cloud)
+    labels = open_labels(source, cloud=cloud, flipped=flipped)
     if labels.voxel_size_is_assumed or image.voxel_size_is_assumed:
         labels = labels.with_voxel_size(_size_by_shape(labels, image))
         offset: Coordinate = (0, 0, 0)
@@ -77,7 +87,7 @@ def adopt_base(source: str, image: Volume, cloud: CloudSettings) -> BaseRecord:
         offset = _offset(labels, image)
         labels = labels.placed(offset)
     _check_extent(labels, image)
-    return BaseRecord(source, describe_base(labels), offset)
+    return BaseRecord(source, describe_base(labels), offset, tuple(flipped))
 
 
 def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> LabelBase:
@@ -87,12 +97,15 @@ def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> Labe
     """
 
     def reader() -> LabelArrays:
-        labels = open_labels(record.source, cloud=cloud)
+        labels = open_labels(record.source, cloud=cloud, flipped=record.flipped)
         if labels.levels[0].voxel_size != record.voxel_size:
             labels = labels.with_voxel_size(record.voxel_size)
         return labels.placed(record.offset)
 
-    return LabelBase(record.description, reader, cache_dir=cache_dir)
+    # Where the samples of a description hold nothing, both directions have the same.
+    turned = "".join(sorted(record.flipped))
+    folder = cache_dir / f"flipped-{turned}" if turned else cache_dir
+    return LabelBase(record.description, reader, cache_dir=folder)
 
 
 def _size_by_shape(labels: LabelArrays, image: Volume) -> VoxelSize:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,16 @@ class Catalog:
         size = parse_voxel_size(json.loads(row.voxel_size)) if row.voxel_size else None
         # An imported image is a file of our own.
         is_own = row.image != row.source
-        cloud = self._cloud if is_own else self._asker(json.loads(row.about).get("sources"))
-        return self._open_image(row.image, row.dataset, size, name, cloud)
+        about = json.loads(row.about)
+        cloud = self._cloud if is_own else self._asker(about.get("sources"))
+        return open_volume(
+            row.image,
+            dataset=row.dataset,
+            voxel_size=size,
+            name=name,
+            cloud=cloud,
+            flipped=about.get("flipped", ()),
+        )
 
     def _asker(self, sources: str | None) -> CloudSettings:
         """Return the access of somebody who may open just these places."""
@@ -184,12 +193,19 @@ class Catalog:
                     cloud=cloud,
                 )
             location, inside = str(target), None
-        access = cloud if location == source else self._cloud
-        image = self._open_image(location, inside, voxel_size, name, access)
+        reopen = partial(
+            open_volume,
+            location,
+            dataset=inside,
+            name=name,
+            cloud=cloud if location == source else self._cloud,
+            flipped=() if choice is None else choice.em.flipped,
+        )
+        image = reopen(voxel_size=voxel_size)
         if choice is not None and image.voxel_size_is_assumed and choice.em.voxel_size:
             # The file does not say how large its voxels are, but whoever published it does.
             voxel_size = choice.em.voxel_size
-            image = self._open_image(location, inside, voxel_size, name, access)
+            image = reopen(voxel_size=voxel_size)
         about = self._about(image, labels, choice, cloud)
         values = {
             "name": name,
@@ -221,6 +237,7 @@ class Catalog:
         if choice is not None:
             base, record = choice.adopt(image, cloud)
             about["published"] = record.to_json()
+            about["flipped"] = list(choice.em.flipped)
         if base is not None:
             about["labels"] = base.to_json()
         if cloud.sources is not None:
@@ -253,16 +270,6 @@ class Catalog:
     def _row(self, name: str) -> sa.Row[Any] | None:
         with read(self._engine) as connection:
             return connection.execute(sa.select(volumes).where(volumes.c.name == name)).first()
-
-    @staticmethod
-    def _open_image(
-        location: str,
-        dataset: str | None,
-        voxel_size: VoxelSize | None,
-        name: str,
-        cloud: CloudSettings,
-    ) -> Volume:
-        return open_volume(location, dataset=dataset, voxel_size=voxel_size, name=name, cloud=cloud)
 
 
 def needs_import(source: str, dataset: str | None) -> bool:

@@ -120,7 +120,6 @@ class Choice:
     em: EmLayer
     labels: PublishedLabels | None
     beside: tuple[PublishedLabels, ...]
-    notes: tuple[str, ...]
     is_labels_asked_for: bool
     """Whether somebody named the labels: then they are there, or it is an error."""
 
@@ -141,10 +140,10 @@ class Choice:
         that somebody asked for by name raise what `adopt_base` raises, and so does a place that
         does not answer now: the volume's labels are chosen once and for all.
         """
-        notes = [*self.notes, *self._differences(image)]
+        notes = self._differences(image)
         base = None
         try:
-            base = None if self.labels is None else adopt_base(self.labels.url, image, cloud)
+            base = None if self.labels is None else _adopted(self.labels, image, cloud)
         except (NotFoundError, InvalidInputError, FormatError) as err:
             if self.is_labels_asked_for or self.labels is None:
                 raise
@@ -152,7 +151,7 @@ class Choice:
         beside = []
         for labels in self.beside:
             try:
-                beside.append(BesideLabels(labels.name, adopt_base(labels.url, image, cloud)))
+                beside.append(BesideLabels(labels.name, _adopted(labels, image, cloud)))
             except SegmentationError as err:
                 notes.append(f"The published labels {labels.name} are not shown: {err.message}")
         used = self.labels if base is not None else None
@@ -192,24 +191,11 @@ def choose(dataset: Dataset, as_of: str, em: str | None, labels: str | None) -> 
     image = dataset.em[0] if em is None else _named("image", em, dataset, dataset.em)
     base = _base(dataset, labels)
     others = [one for one in dataset.mitochondria if one is not base]
-    turned = [one for one in (base, *others) if one and {*one.flipped} != {*image.flipped}]
-    notes = tuple(
-        f"The published labels {one.name} are left out: along "
-        f"{' and '.join(sorted({*one.flipped} ^ {*image.flipped}))} their file runs against that "
-        f"of the image {image.name}."
-        for one in turned
-    )
-    if base in turned and labels is not None:
-        raise InvalidInputError(notes[0], ErrorKind.INVALID_PARAMETER)
-    return Choice(
-        dataset,
-        as_of,
-        image,
-        None if base in turned else base,
-        tuple(one for one in others if one not in turned)[:_MOST_BESIDE],
-        notes,
-        labels is not None,
-    )
+    return Choice(dataset, as_of, image, base, tuple(others)[:_MOST_BESIDE], labels is not None)
+
+
+def _adopted(labels: PublishedLabels, image: Volume, cloud: CloudSettings) -> BaseRecord:
+    return adopt_base(labels.url, image, cloud, labels.flipped)
 
 
 def _base(dataset: Dataset, labels: str | None) -> PublishedLabels | None:

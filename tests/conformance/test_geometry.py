@@ -73,17 +73,38 @@ def scaled(folder: Path, sides: list[int], flip: int) -> None:
     (folder / ".zattrs").write_text(json.dumps({"multiscales": [multiscale]}))
 
 
-def test_flipped_levels_that_cannot_be_laid_over_the_finest_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("flip", "flipped"), [(-1, ""), (-1, "x"), (1, "x")])
+def test_flipped_levels_that_cannot_be_laid_over_the_finest_are_left_out(
+    tmp_path: Path, flip: int, flipped: str
+) -> None:
     # 53 voxels; the coarse levels lack 1, 1 and 5 of them, now at the front: half a voxel of
     # level 1, a quarter of level 2, and more than half a voxel of level 3.
-    scaled(tmp_path, [53, 26, 13, 6], -1)
-    volume = open_volume(str(tmp_path))
+    scaled(tmp_path, [53, 26, 13, 6], flip)
+    # Whether the file says it, somebody else, or both.
+    volume = open_volume(str(tmp_path), flipped=flipped)
+    assert volume.origin == (0, 0, 0)
     assert [level.voxel_size[2] for level in volume.levels[: volume.stored_levels]] == [4, 8, 16]
     for level in volume.levels[: volume.stored_levels]:
         row = volume.read(volume.level_bounds(level.level), level.level)[0, 0].astype(float)
         # A voxel's value is the stored column of its middle: 52 at the left, falling.
         middles = 52.5 - (np.arange(len(row)) + 0.5) * 2**level.level
         assert np.abs(row - middles).max() <= 2**level.level / 2 + 0.5
+
+
+@pytest.mark.parametrize("name", ["n5-cosem", "precomputed", "ome-no-translation", "npy"])
+def test_an_axis_that_is_said_to_be_reversed_is_mirrored_where_it_lies(
+    tmp_path: Path, name: str
+) -> None:
+    source = LANDMARKS[name].write(tmp_path / "em")
+    size = None if LANDMARKS[name].has_size else SIZE
+    plain = open_volume(str(source), voxel_size=size)
+    turned = open_volume(str(source), voxel_size=size, flipped=("y",))
+    assert (turned.corners, turned.stored_levels) == (plain.corners, plain.stored_levels)
+    for level in range(plain.stored_levels):
+        extent = plain.bounds.shape[1] * SIZE[1]
+        z, (begin, end), x = box_nm(plain, level)
+        expected = [z, (extent - end, extent - begin), x]
+        np.testing.assert_allclose(box_nm(turned, level), expected)
 
 
 def test_a_level_of_precomputed_that_begins_earlier_is_cut(tmp_path: Path) -> None:

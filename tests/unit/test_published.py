@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import zarr
 
-from segmentation_backend.errors import InvalidInputError
 from segmentation_backend.sources.catalogue import Dataset
 from segmentation_backend.sources.catalogue_format import parse_dataset
 from segmentation_backend.sources.catalogue_store import shipped_catalogue
@@ -51,15 +50,12 @@ def test_of_several_layers_none_is_chosen_for_the_user() -> None:
     assert len(named.beside) == 2
 
 
-def test_labels_are_not_laid_on_an_image_that_is_stored_upside_down() -> None:
+def test_labels_are_chosen_whichever_way_the_image_is_stored() -> None:
     hela = chosen(shipped("jrc_hela-1"))
-    assert hela.labels is None
-    assert hela.beside == ()
-    assert "along y their file runs against" in hela.notes[0]
-    with pytest.raises(InvalidInputError, match="along y"):
-        chosen(shipped("jrc_hela-1"), labels="mito_seg")
-    flipped = chosen(shipped("jrc_hela-2"), em="fibsem-uint8", labels=NO_LABELS)
-    assert flipped.beside == ()
+    assert hela.em.flipped == ("y",)
+    assert hela.labels is not None
+    assert (hela.labels.name, hela.labels.flipped) == ("mito_seg", ())
+    assert chosen(shipped("jrc_hela-2"), em="fibsem-uint8").labels is not None
 
 
 def catalogue_of(em: dict[str, Any], folder: Path) -> Path:
