@@ -25,7 +25,7 @@ RESEARCH = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_research.pt",
-    sha256="20f52261f4714ffd11022eea9fbdfe5502c251dda6d931e6185e2bf0a246123a",
+    sha256="57d83fef7bd02771810b8c217139516c90cb659ecda13e6eda5f9de6d2bc85c0",
 )
 
 

@@ -153,7 +153,7 @@ def every_volume(data: Path) -> tuple[TrainingVolume, ...]:
         TrainingVolume(
             "sbem_mouse_cdeep3m", mouse, mouse, (0, 26), (26, 30), weight=4.0, axes=(0,)
         ),
-        TrainingVolume("sstem_fly_vnc", larva, larva, (0, 10), (10, 12), weight=2.0, axes=(0,)),
+        TrainingVolume("sstem_fly_vnc", larva, larva, (0, 10), (10, 12), weight=3.0, axes=(0,)),
     )
 
 
@@ -177,7 +177,7 @@ def research_run(output: Path, data: Path | None) -> TrainingConfig:
         output=output,
         volumes=every_volume(data),
         synthetic=SyntheticSet(weight=0.5),
-        augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.4),
+        augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.6),
         iterations=1500,
         favour_small=True,
         start=Path(str(package / EMBEDDED.file_name)),
