@@ -360,7 +360,7 @@ class Branches(RuleBasedStateMachine):
 
 
 Branches.TestCase.settings = settings(
-    max_examples=20,
+    max_examples=12,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -31,7 +31,7 @@ def steps_to(mask):
     return np.abs(grid[..., None, :] - places).sum(-1).min(-1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(LABELS, st.integers(0, 4))
 def test_erosion_equals_brute_force(labels, steps):
     expected = labels.copy()
@@ -40,7 +40,7 @@ def test_erosion_equals_brute_force(labels, steps):
     np.testing.assert_array_equal(erode_objects(labels, steps), expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(LABELS, st.integers(0, 4))
 def test_dilation_equals_brute_force_and_takes_nothing_from_others(labels, steps):
     near = np.stack([steps_to(labels == label) for label in (1, 2, 5)])
@@ -51,7 +51,7 @@ def test_dilation_equals_brute_force_and_takes_nothing_from_others(labels, steps
     assert grown.dtype == labels.dtype
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(LABELS)
 def test_filled_holes_are_background_of_the_innermost_object_around_them(labels):
     sections = labels if labels.ndim == 3 else labels[None]
