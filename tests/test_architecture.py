@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,12 @@ def test_every_error_kind_is_documented() -> None:
     text = (ROOT / "docs" / "errors.md").read_text()
     missing = [kind.value for kind in ErrorKind if f"`{kind.value}`" not in text]
     assert missing == []
+
+
+def test_the_check_runs_every_test() -> None:
+    words = (ROOT / ".ci" / "check").read_text().split()
+    paths = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert [path for path in paths["testpaths"] if path not in words] == []
+    folders = {path.parent for path in ROOT.glob("tests/**/test_*.py")} - {ROOT / "tests"}
+    known = {ROOT / path for path in paths["testpaths"]} | {ROOT / "tests" / "bench"}
+    assert folders <= known
