@@ -262,7 +262,12 @@ def _finish(pending: tuple[Roi, ts.WriteFutures], journal: ImportJournal, level:
 def _create(folder: Path, level: ScaleLevel, dtype: np.dtype[np.generic]) -> ts.TensorStore:
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": f"{folder / str(level.level)}/"},
+        # The journal brings many chunks to the disk at once.
+        "kvstore": {
+            "driver": "file",
+            "path": f"{folder / str(level.level)}/",
+            "file_io_sync": False,
+        },
         "metadata": {
             "shape": list(level.shape),
             "data_type": dtype.name,

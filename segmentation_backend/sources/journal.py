@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,6 +56,9 @@ class ImportJournal:
         self._seen: dict[str, int] = {}
         self._lock = -1
         self._saved = 0.0
+        # Waiting for the disk must not keep blocks from being read and compressed.
+        self._saver = ThreadPoolExecutor(1, "import journal")
+        self._saving: Future[None] | None = None
 
     def __enter__(self) -> ImportJournal:
         """Take the folder, empty unless it holds the beginning of the same import.
@@ -85,6 +90,7 @@ class ImportJournal:
         trace: TracebackType | None,
     ) -> None:
         """Let the folder go; what is written of it stays."""
+        self._saver.shutdown()
         os.close(self._lock)
 
     def _read(self) -> dict[str, int]:
@@ -113,18 +119,49 @@ class ImportJournal:
         key = str(level)
         self._seen[key] = self._seen.get(key, 0) + 1
         self._done[key] = self._seen[key]
-        if time.monotonic() - self._saved >= _EVERY_S:
-            self.save()
+        if time.monotonic() - self._saved < _EVERY_S:
+            return
+        if self._saving is None or self._saving.done():
+            self.wait()
+            self._saved = time.monotonic()
+            self._saving = self._saver.submit(self._save, json.dumps(self._document()))
 
     def save(self) -> None:
-        """Write down how far it is (tensorstore has brought each chunk to the disk before)."""
+        """Write down how far it is, once all of that is on the disk."""
+        self.wait()
+        self._save(json.dumps(self._document()))
+
+    def wait(self) -> None:
+        """Return when nothing is being written down; raises OSError where that failed."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+
+    def _document(self) -> dict[str, Any]:
+        return {"identity": self._identity, "done": self._done}
+
+    def _save(self, document: str) -> None:
+        # Chunks are written without a sync each, which would cost more than compressing them; a
+        # block counts only when one sync has brought everything before it to the disk.
+        _sync(self._lock)
         draft = self.folder / f"{_FILE}.new"
-        draft.write_text(json.dumps({"identity": self._identity, "done": self._done}))
+        draft.write_text(document)
         draft.replace(self.folder / _FILE)
-        self._saved = time.monotonic()
 
     def finish(self, destination: Path) -> None:
-        """Give the folder its final name."""
+        """Give the folder its final name, when all of it is on the disk."""
+        self.wait()
+        _sync(self._lock)
         for name in (_FILE, "planes"):
             (self.folder / name).unlink(missing_ok=True)
         os.rename(self.folder, destination)
+
+
+def _sync(descriptor: int) -> None:
+    """Bring everything that was written to the file system of an open folder to its disk."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

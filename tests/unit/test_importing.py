@@ -1,9 +1,12 @@
 """Files become pyramids that other programs read too, or nothing at all."""
 
+import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -425,6 +428,13 @@ import sys
 from pathlib import Path
 from segmentation_backend.sources import importing, journal
 journal._EVERY_S, importing._SLAB_BYTES = 0, 2**19
+note = journal.ImportJournal.note
+
+def note_and_wait(self, level):
+    note(self, level)
+    self.wait()
+
+journal.ImportJournal.note = note_and_wait
 importing.import_image(
     Path(sys.argv[1]), Path(sys.argv[2]), progress=lambda f, m: print(m, flush=True)
 )
@@ -474,6 +484,39 @@ def test_import_of_another_source_does_not_go_on(tmp_path, monkeypatch):
         assert (partial / "0" / "zarr.json").exists()
     volume = open_volume(str(import_image(tmp_path / "em.npy", tmp_path / "a.zarr")))
     np.testing.assert_array_equal(volume.read(volume.bounds), ramp((4, 5, 6)))
+
+
+def test_blocks_count_only_when_they_are_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_EVERY_S", 0)
+    gate, asked = threading.Event(), threading.Event()
+
+    def slow(descriptor):
+        asked.set()
+        assert gate.wait(10)
+
+    monkeypatch.setattr(journal, "_sync", slow)
+    with journal.ImportJournal(tmp_path / "partial", "one") as unfinished:
+        unfinished.note(0)
+        assert asked.wait(10)
+        # The import goes on meanwhile; these two come with the next sync.
+        unfinished.note(0)
+        unfinished.note(0)
+        assert not (tmp_path / "partial" / "import.json").exists()
+        gate.set()
+        unfinished.wait()
+        assert json.loads((tmp_path / "partial" / "import.json").read_text())["done"] == {"0": 1}
+
+
+def test_disk_that_fails_while_it_is_synced_takes_the_import_back(tmp_path, monkeypatch):
+    def failing(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(journal, "_sync", failing)
+    monkeypatch.setattr(journal, "_EVERY_S", 0)
+    with pytest.raises(ResourceError) as error:
+        import_image(as_npy(tmp_path, ramp()), tmp_path / "a.zarr")
+    assert error.value.kind is ErrorKind.DISK_FULL
+    assert not list(tmp_path.glob("*a.zarr*"))
 
 
 @pytest.mark.skipif(not FIB25.is_file(), reason="the FIB-SEM cube is not on this machine")
