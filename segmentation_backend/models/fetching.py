@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
-from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, ResourceError
+from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
+from segmentation_backend.tls import open_tls
 
 __all__ = ["LARGEST_DOWNLOAD", "check_digest", "fetch", "file_digest", "scratch_file"]
 
@@ -21,7 +20,7 @@ LARGEST_DOWNLOAD = 4 * 2**30
 
 _TIMEOUT_SECONDS = 30.0
 _PIECE = 2**20
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ADVICE = "models come over TLS only. Fetch the file yourself and register that."
 
 
 def fetch(url: str, path: Path, sha256: str | None = None, largest: int = LARGEST_DOWNLOAD) -> str:
@@ -32,20 +31,20 @@ def fetch(url: str, path: Path, sha256: str | None = None, largest: int = LARGES
     (MODEL_UNAVAILABLE) where it cannot be fetched whole; FormatError where it is not `sha256`, or
     larger than `largest` bytes. On an error nothing is left.
     """
-    _check_address(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_file(path.parent) as part:
-        try:
-            with _opener().open(url, timeout=_TIMEOUT_SECONDS) as answer, part.open("wb") as file:
-                found = _copy(answer, file, url, largest)
-        except (OSError, HTTPException) as error:
-            raise ResourceError(
-                f"{url} could not be fetched ({error}); try again, or fetch the file yourself and "
-                "register that.",
-                ErrorKind.MODEL_UNAVAILABLE,
-            ) from error
-        check_digest(url, found, sha256)
-        part.replace(path)
+    try:
+        with open_tls(url, _TIMEOUT_SECONDS, _ADVICE) as answer:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with scratch_file(path.parent) as part:
+                with part.open("wb") as file:
+                    found = _copy(answer, file, url, largest)
+                check_digest(url, found, sha256)
+                part.replace(path)
+    except (OSError, HTTPException) as error:
+        raise ResourceError(
+            f"{url} could not be fetched ({error}); try again, or fetch the file yourself and "
+            "register that.",
+            ErrorKind.MODEL_UNAVAILABLE,
+        ) from error
     return found
 
 
@@ -74,38 +73,6 @@ def check_digest(name: object, found: str, expected: str | None) -> None:
             "from who published it.",
             ErrorKind.WEIGHTS_CHECKSUM_MISMATCH,
         )
-
-
-def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return
-    raise InvalidInputError(
-        f"{url} is not an https:// address; models come over TLS only. Fetch the file yourself "
-        "and register that.",
-        ErrorKind.INVALID_PARAMETER,
-    )
-
-
-class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection only to an address that would have been taken at first."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Return the request for the new address."""
-        _check_address(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_CheckedRedirects)
 
 
 def _copy(answer: IO[bytes], file: IO[bytes], url: str, largest: int) -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from typing import IO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from segmentation_backend.errors import (
     ErrorKind,
@@ -26,6 +25,7 @@ from segmentation_backend.errors import (
 from segmentation_backend.sources.catalogue import Dataset
 from segmentation_backend.sources.catalogue_format import CatalogueFile, parse_catalogue
 from segmentation_backend.sources.openorganelle import dataset_of
+from segmentation_backend.tls import open_tls
 
 __all__ = ["fetch_catalogue"]
 
@@ -36,7 +36,7 @@ _MOST_MANIFESTS = 1000
 _CONNECTIONS = 8
 _PIECE = 2**16
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*){0,5}")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ADVICE = "a live catalogue is read over TLS only."
 
 
 def fetch_catalogue(address: str) -> CatalogueFile:
@@ -95,9 +95,8 @@ def _json(data: bytes, url: str) -> object:
 
 def _get(url: str, deadline: float) -> bytes:
     """Return what an address serves, or raise; nothing waits longer than to the deadline."""
-    _check_address(url)
     try:
-        with _OPENER.open(url, timeout=_TIMEOUT_S) as answer:
+        with open_tls(url, _TIMEOUT_S, _ADVICE) as answer:
             return b"".join(_pieces(answer, url, deadline))
     except (OSError, HTTPException) as err:
         reason = getattr(err, "reason", None) or err
@@ -117,36 +116,6 @@ def _pieces(answer: IO[bytes], url: str, deadline: float) -> Iterator[bytes]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not all of it came within {_DEADLINE_S:.0f} s")
         yield piece
-
-
-def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-        return
-    raise InvalidInputError(
-        f"{url[:200]} is no https:// address; a live catalogue is read over TLS only.",
-        ErrorKind.INVALID_PARAMETER,
-    )
-
-
-class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection only to an address that would have been taken at first."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Return the request for the new address."""
-        _check_address(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_CheckedRedirects)
 
 
 def _no_catalogue(where: str, why: str) -> SegmentationError:
