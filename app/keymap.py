@@ -85,6 +85,7 @@ KEYMAP = (
     Binding(
         "redo", ("control+shift+keyz", "control+keyy", "meta+shift+keyz"), "Redo what you undid"
     ),
+    Binding("contrast", ("keyc",), "Set the contrast of the image, or invert it"),
     Binding("share", ("keyk",), "Make a link to this view"),
     Binding("history", ("keyh",), "Show the history"),
     Binding("help", ("shift+slash",), "Show the keys"),

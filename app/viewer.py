@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from app.keymap import ACTION_PREFIX, KEYMAP
+from app.shading import SHADER, shader_controls
 from segmentation_backend.workspace import CatalogueView, VolumeInfo
 
 __all__ = [
@@ -40,12 +41,6 @@ _BACKGROUND = "#14161a"
 
 _FROM_THE_SIDE = (-0.28, 0.36, 0.12, 0.88)
 """Quaternion (x, y, z, w) of the first 3D view: all three planes are seen."""
-
-_SHADER = """#uicontrol invlerp contrast
-void main() {
-  emitGrayscale(contrast());
-}
-"""
 
 
 def label_source(volume: str, version: int | None) -> str:
@@ -79,8 +74,8 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
     )
     state.layers[IMAGE_LAYER] = ImageLayer(
         source=f"precomputed://{ORIGIN}/image/{info.name}",
-        shader=_SHADER,
-        shader_controls={"contrast": {"range": _contrast_range(info)}},
+        shader=SHADER,
+        shader_controls=shader_controls(info),
     )
     for labels in info.published.beside if info.published else ():
         layer = SegmentationLayer(
@@ -98,6 +93,8 @@ def initial_state(info: VolumeInfo, version: int | None) -> dict[str, Any]:
         not_selected_alpha=0.22,
     )
     document: dict[str, Any] = json.loads(json.dumps(state.to_json()))
+    # The package has no name for it: beside the controls the shader's text is only in the way.
+    document["layers"][0]["codeVisible"] = False
     return document
 
 
@@ -111,11 +108,6 @@ def show_place(state: dict[str, Any], info: VolumeInfo, view: CatalogueView) -> 
         "crossSectionScale": view.nm_per_pixel / finest,
         "projectionScale": view.extent_nm / finest,
     }
-
-
-def _contrast_range(info: VolumeInfo) -> list[float]:
-    low, high, inverted = info.shown
-    return [high, low] if inverted else [low, high]
 
 
 def show_version(state: dict[str, Any], volume: str, version: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorstore as ts
 
 from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError
+from segmentation_backend.sources.contrast import StatedRange, stated_range
 from segmentation_backend.sources.folders import Folder, inspect_folder, list_folders
 from segmentation_backend.sources.grids import Grid, finite_numbers
 from segmentation_backend.sources.metadata import (
@@ -49,6 +50,8 @@ class ImageSource:
     levels: tuple[LevelSource, ...]
     is_size_assumed: bool = False
     """Whether the voxel size in the metadata is itself a guess (of our own import)."""
+    stated: StatedRange | None = None
+    """How the metadata of the image want it shown."""
 
 
 def find_image(location: Location, context: ts.Context) -> ImageSource:
@@ -84,7 +87,7 @@ def _image_of(location: Location, folder: Folder | None, context: ts.Context) ->
         )
         return ImageSource(location, levels)
     if folder.is_array:
-        return ImageSource(location, (_single(location, folder, context),))
+        return _single(location, folder, context)
     declared = group_levels(folder.attributes, folder.driver == "n5")
     if declared is None:
         return _numbered_levels(location, context, folder)
@@ -93,17 +96,19 @@ def _image_of(location: Location, folder: Folder | None, context: ts.Context) ->
     )
     ours = folder.attributes.get("mitoglance")
     assumed = isinstance(ours, Mapping) and ours.get("voxel_size_is_assumed") is True
-    return ImageSource(location, levels, assumed)
+    return ImageSource(location, levels, assumed, stated_range(folder.attributes))
 
 
-def _single(location: Location, folder: Folder, context: ts.Context) -> LevelSource:
+def _single(location: Location, folder: Folder, context: ts.Context) -> ImageSource:
     """Return an array alone; where it says nothing of its grid, the group above may."""
     level = _level_of_array(location.name, folder)
+    stated = stated_range(folder.attributes)
     if level.grid is None and location.parent is not None:
         above = inspect_folder(location.parent, context)
         declared = group_levels(above.attributes, above.driver == "n5") if above else None
         level = next((d for d in declared or () if d.path == location.name), level)
-    return LevelSource(location, folder.driver, level, {})
+        stated = stated or (stated_range(above.attributes) if above and declared else None)
+    return ImageSource(location, (LevelSource(location, folder.driver, level, {}),), stated=stated)
 
 
 def _level_of_array(path: str, folder: Folder) -> LevelPath:
@@ -126,6 +131,7 @@ def _numbered_levels(
     """
     levels: list[LevelSource] = []
     base: Grid | None = None
+    stated = stated_range(group.attributes) if group else None
     for index in range(_MAX_LEVELS):
         place = location.child(f"s{index}")
         folder = inspect_folder(place, context)
@@ -135,8 +141,9 @@ def _numbered_levels(
         if not levels:
             above = array_grid(group.attributes, group.driver == "n5") if group else None
             base = level.grid or above
+            stated = stated or stated_range(folder.attributes)
         levels.append(LevelSource(place, folder.driver, _scaled(level, folder, base), {}))
-    return ImageSource(location, tuple(levels)) if levels else None
+    return ImageSource(location, tuple(levels), stated=stated) if levels else None
 
 
 def _scaled(level: LevelPath, folder: Folder, base: Grid | None) -> LevelPath:

@@ -27,6 +27,7 @@ from segmentation_backend.geometry import (
     nearest_level,
     plan_levels,
 )
+from segmentation_backend.sources.contrast import Contrast, StatedRange, measure
 from segmentation_backend.sources.discovery import find_image
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.in_place import stack_level
@@ -56,19 +57,6 @@ _SAMPLE_DECODED = 2**26
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """How grey an image is: what networks are normalised by, and the range to show."""
-
-    mean: float
-    std: float
-    """Never 0, so that one may divide by it."""
-    low: float
-    """The 0.5 percentile."""
-    high: float
-    """The 99.5 percentile; greater than `low`."""
-
-
-@dataclass(frozen=True)
 class Volume:
     """An image with its pyramid; levels share their first corner, which is (0, 0, 0) in each."""
 
@@ -83,6 +71,8 @@ class Volume:
     _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
     corners: tuple[Corner, ...] = ((0.0, 0.0, 0.0),)
     """Where the file's own coordinates may put the first corner (see `grids.first_corners`)."""
+    stated: StatedRange | None = None
+    """How the file's own metadata want it shown."""
 
     @property
     def origin(self) -> Corner:
@@ -144,14 +134,14 @@ class Volume:
         """Return grey-level statistics of a sample spread over the volume; measured once.
 
         The sample is taken at the stored level nearest to 16 nm, where networks look. Padding
-        (the value 0, or the highest one, where it makes up more than a fifth of the sample) is
-        left out. Raises ResourceError (SOURCE_UNAVAILABLE) like `read`.
+        is left out (see `contrast.measure`). Raises ResourceError (SOURCE_UNAVAILABLE) like
+        `read`.
         """
         return self._contrast
 
     @cached_property
     def _contrast(self) -> Contrast:
-        return _measure(self._sample())
+        return measure(self._sample())
 
     def _sample(self) -> NDArray[np.generic]:
         """Return voxels (n,) from the whole level or from blocks of one chunk at most each."""
@@ -188,23 +178,6 @@ def _sample_blocks(shape: Sequence[int], chunk: Sequence[int]) -> list[Roi]:
     return list(dict.fromkeys(blocks))
 
 
-def _measure(sample: NDArray[np.generic]) -> Contrast:
-    values = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
-    padding = [0]
-    if values.dtype.kind != "f":
-        padding.append(int(np.iinfo(values.dtype).max))
-    for value in padding:
-        rest = values[values != value]
-        if 0 < rest.size < 0.8 * values.size:
-            values = rest
-    if values.size == 0:
-        return Contrast(0.0, 1.0, 0.0, 1.0)
-    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
-    std = float(values.std(dtype=np.float64))
-    mean = float(values.mean(dtype=np.float64))
-    return Contrast(mean, std or 1.0, low, high if high > low else low + 1.0)
-
-
 def open_volume(
     path_or_url: str,
     *,
@@ -233,7 +206,7 @@ def open_volume(
         )
     context = open_context(cache_bytes)
     location = locate(path_or_url, cloud)
-    local = location.local_path
+    local, stated = location.local_path, None
     if local is not None and location.format is None and is_stack(local, dataset):
         stack = open_stack(local, dataset)
         url, named, is_size_assumed = location.url, local.stem, False
@@ -244,9 +217,11 @@ def open_volume(
             source.location.url, source.location.name, source.is_size_assumed,
         )  # fmt: skip
         opened = [open_spatial(level, context) for level in source.levels]
+        stated = source.stated
     pyramid = build_pyramid(_images(opened, url), voxel_size, flipped)
     assumed = pyramid.voxel_size_is_assumed or (is_size_assumed and voxel_size is None)
-    return _assemble(name or named, url, replace(pyramid, voxel_size_is_assumed=assumed))
+    pyramid = replace(pyramid, voxel_size_is_assumed=assumed)
+    return replace(_assemble(name or named, url, pyramid), stated=stated)
 
 
 def _assemble(name: str, url: str, pyramid: Pyramid) -> Volume:

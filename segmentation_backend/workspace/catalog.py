@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from segmentation_backend.database import read, write
@@ -23,11 +24,12 @@ from segmentation_backend.geometry import (
     plan_levels,
 )
 from segmentation_backend.sources.catalogue import ShownRange
+from segmentation_backend.sources.contrast import Contrast, StatedRange, choose_range
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import is_stack
 from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings, locate
-from segmentation_backend.sources.volume import Contrast, Volume, open_volume
+from segmentation_backend.sources.volume import Volume, open_volume
 from segmentation_backend.workspace.bases import BaseRecord, adopt_base
 from segmentation_backend.workspace.published import Choice, PublishedRecord
 
@@ -70,6 +72,8 @@ class VolumeInfo:
     """The labels that edits stand on; None: the volume began empty."""
     published: PublishedRecord | None = None
     """Where in the catalogue it comes from; None: from nowhere in it."""
+    stated: StatedRange | None = None
+    """How the image's own metadata want it shown."""
     sources: str | None = None
     """What whoever registered it might open (see `source_rules`); None: everything."""
 
@@ -80,14 +84,17 @@ class VolumeInfo:
 
     @property
     def shown(self) -> ShownRange:
-        """The grey values to show: the publishers' where they say so, or nearly all there are."""
-        if self.published is not None and self.published.shown is not None:
-            return self.published.shown
-        low, high = self.contrast.low, self.contrast.high
-        return ShownRange(low, high if high > low else low + 1)
+        """The grey values to show: the publishers', the file's own, or nearly all there are."""
+        return self._shown[0]
+
+    @property
+    def _shown(self) -> tuple[ShownRange, str]:
+        published = None if self.published is None else self.published.shown
+        return choose_range(published, self.stated, self.contrast, np.dtype(self.dtype))
 
     def to_json(self) -> dict[str, Any]:
         """Return the volume as the HTTP interface shows it (without its version)."""
+        shown, source = self._shown
         return {
             "name": self.name,
             "image": self.source,
@@ -99,7 +106,7 @@ class VolumeInfo:
             "voxel_size": list(self.voxel_size),
             "voxel_size_is_assumed": self.voxel_size_is_assumed,
             "origin": list(self.origin),
-            "contrast": self.shown.to_json(),
+            "contrast": {**shown.to_json(), "source": source},
             "published": None if self.published is None else self.published.summary(),
         }
 
@@ -233,6 +240,8 @@ class Catalog:
             "voxel_size_is_assumed": image.voxel_size_is_assumed,
             "origin": list(image.origin),
         }
+        if image.stated is not None:
+            about["stated"] = image.stated.to_json()
         base = None if labels is None else adopt_base(labels, image, cloud)
         if choice is not None:
             base, record = choice.adopt(image, cloud)
@@ -320,5 +329,6 @@ def _describe(name: str, source: str, about: Mapping[str, Any]) -> VolumeInfo:
         origin=parse_voxel_size(origin),
         labels=labels,
         published=published,
+        stated=StatedRange(**about["stated"]) if "stated" in about else None,
         sources=about.get("sources"),
     )

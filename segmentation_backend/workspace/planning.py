@@ -315,7 +315,7 @@ def check_grey_range(value: GreyRange | None) -> None:
 
 
 def published_greys(info: VolumeInfo) -> GreyRange | None:
-    """Return the range that a volume's publishers show inverted, or None.
+    """Return the range in which a volume is shown where that is inverted, or None.
 
     Networks were trained on dark membranes; of a range that is not inverted, the volume's own
     statistics tell them more.

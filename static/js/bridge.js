@@ -1,5 +1,6 @@
 /**
- * The only file that touches the insides of the viewer (`window.viewer`, pinned wheel).
+ * The only file that touches the insides of the viewer (`window.viewer`, pinned wheel), with
+ * those that it hands them to (links.js, refresh.js, shading.js).
  *
  * Everything it relies on is declared at the end of types.d.ts and pinned by
  * tests/browser/test_bridge.py. Coordinates leave and enter as z, y, x voxels of level 0.
@@ -7,6 +8,7 @@
 
 import { Links } from "./links.js";
 import { holdChunks, holdDrawing } from "./refresh.js";
+import { shownRange, toggleControls } from "./shading.js";
 
 /**
  * @typedef {import("./types.js").Id} Id
@@ -139,21 +141,14 @@ export class Bridge {
     return state ? state.segmentColorHash.computeCssColor(BigInt(id)) : "gray";
   }
 
-  /**
-   * @param {string} name of an image layer
-   * @returns {import("./types.js").GreyRange | null} what its contrast control shows black and
-   *   white; null when there is none
-   */
+  /** @param {string} name of an image layer @returns what `shownRange` of shading.js does */
   shownRange(name) {
-    const layer = /** @type {Partial<import("./types.js").NgImage> | null | undefined} */ (
-      this.viewer.layerManager.getLayerByName(name)?.layer
-    );
-    // The state in JSON leaves a range out that is the data type's own.
-    for (const { trackable } of layer?.shaderControlState?.state.values() ?? []) {
-      const [low, high] = (trackable.value?.range ?? []).map(Number);
-      if (low !== undefined && high !== undefined) return { low, high };
-    }
-    return null;
+    return shownRange(this.viewer, name);
+  }
+
+  /** @param {string} name of a layer whose contrast is set beside the view, or no longer */
+  toggleControls(name) {
+    toggleControls(this.viewer, name);
   }
 
   // ---- where the mouse and the panels are ----------------------------------------------------

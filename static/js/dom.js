@@ -51,6 +51,7 @@ const ICONS = {
   close: "M6 6l12 12M18 6L6 18",
   help: "M9 9a3 3 0 1 1 4 2.8c-.7.4-1 .9-1 1.7M12 17v.1",
   panel: "M4 5h16v14H4zM10 5v14",
+  sliders: "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4",
   theme: "M12 4v16a8 8 0 0 0 0-16zM12 4a8 8 0 0 0 0 16",
   lock: "M6 11h12v9H6zM9 11V8a3 3 0 0 1 6 0v3",
 };

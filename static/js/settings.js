@@ -58,7 +58,7 @@ const contrast = {
   ...NO_RANGE,
   name: CONTRAST,
   label: "Contrast",
-  help: "What the network takes for black and white: the volume's own statistics, or what the image layer shows black and white now, inverted too.",
+  help: "What the network takes for black and white: the volume's own statistics, or what the image layer shows black and white now, inverted too (its gamma does not count).",
   kind: "choice",
   default: "own",
   options: [["own", "Volume's own"], ["shown", "As shown"]],

@@ -320,12 +320,19 @@ export interface NgSegmentation {
 }
 
 /** A control of an image layer's shader; those of kind `invlerp` have a range. */
+/** The value of a control of black and white. */
+export interface NgRange {
+  range?: readonly [number | bigint, number | bigint];
+}
+
 export interface NgShaderControl {
-  trackable: { value: { range?: readonly [number | bigint, number | bigint] } };
+  trackable: { value: NgRange | boolean | number };
 }
 
 export interface NgImage {
   shaderControlState: { state: Map<string, NgShaderControl> };
+  /** The first is the layer's place in the viewer's side panel. */
+  panels: { panels: { selectedTab: { value?: string } }[] };
 }
 
 export interface NgManagedLayer {
@@ -392,6 +399,7 @@ export interface NgViewer {
   element: HTMLElement;
   state: { toJSON(): unknown; restoreState(value: unknown): void; changed: NgSignal };
   coordinateSpace: { value: { names: readonly string[] } };
+  selectedLayer: { toggle(layer: NgManagedLayer): void };
   position: { value: ArrayLike<number>; changed: NgSignal };
   navigationState: { changed: NgSignal };
   mouseState: {

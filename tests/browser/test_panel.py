@@ -30,6 +30,9 @@ _FOCUSED = """() => {
     return { name, outlineStyle, isInPanel: document.getElementById("panel").contains(element) };
 }"""
 
+_IS_GAMMA_SHOWN = """[...document.querySelectorAll(".neuroglancer-side-panel *")]
+    .some((element) => element.innerHTML === "gamma" && element.checkVisibility())"""
+
 _CONTRASTS = """() => {
     const channels = (colour) => {
         const canvas = new OffscreenCanvas(1, 1).getContext("2d");
@@ -49,9 +52,11 @@ _CONTRASTS = """() => {
         return backgroundColor === "rgba(0, 0, 0, 0)" && element.parentElement
             ? ground(element.parentElement) : backgroundColor;
     };
-    const texts = [...document.querySelectorAll("#panel *")].filter((element) =>
+    const all = document.querySelectorAll("#panel *, .neuroglancer-side-panel *");
+    const texts = [...all].filter((element) =>
         element.checkVisibility() && !element.closest(":disabled") &&
-        [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+        [...element.childNodes].some((n) => n.nodeType === 3 &&
+            /[\\p{L}\\d]/u.test(n.textContent)));
     return texts.map((element) => {
         const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
         return [element.textContent, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
@@ -264,8 +269,15 @@ def test_both_themes_can_be_read(
     open_volume(page, labelled.url, "tissue")
     wait_for(page, "document.querySelectorAll('.entry').length > 0")
     shot(f"page-{theme}", page)
-    for text, contrast in page.evaluate(_CONTRASTS):
+    page.get_by_label("Contrast of the image (C)").click()
+    wait_for(page, _IS_GAMMA_SHOWN)
+    shot(f"contrast-{theme}", page)
+    texts = page.evaluate(_CONTRASTS)
+    assert {"invert", "gamma"} <= {text for text, _ in texts}
+    for text, contrast in texts:
         assert contrast >= 4.5, text
+    page.keyboard.press("c")
+    wait_for(page, f"!({_IS_GAMMA_SHOWN})")
     page.set_viewport_size({"width": 420, "height": 760})
     page.wait_for_timeout(300)
     shot(f"narrow-{theme}", page)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 from landmarks import BOX, LANDMARKS, SIZE
-from looking import look_at, open_volume, pick, picked, wait_until
+from looking import look_at, open_volume, pick, picked, view_state, wait_ready, wait_until
 from mosaic import bright_run, grey_lines, show
 from playwright.sync_api import Page
 from serving import Server
@@ -108,3 +108,80 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
                 if np.abs(np.subtract(found, BOX[axis])).max() > max(0.5, pixel):
                     wrong.append((name, layout, scale, "zyx"[axis], found))
     assert not wrong
+
+
+@pytest.fixture
+def narrow(labelled: Server, tmp_path: Path) -> Callable[..., str]:
+    """Write a volume of 16 bits whose greys fill a sixteenth of the type; return its name."""
+
+    def make(name: str, **channel: Any) -> str:
+        em = synthetic_em((16, 128, 128), seed=5).em
+        greys = 27_000 + (em.astype(np.float32) * (4000 / 255)).astype(np.uint16)
+        image = zarr.create_array(
+            tmp_path / f"{name}.zarr", shape=greys.shape, chunks=(16, 64, 64), dtype=greys.dtype
+        )
+        image[...] = greys
+        image.attrs["omero"] = {"channels": [channel]}
+        body = {"name": name, "image": str(tmp_path / f"{name}.zarr"), "voxel_size": [8, 8, 8]}
+        labelled.request("POST", "/volumes", body)
+        return name
+
+    return make
+
+
+def greys(page: Page, server: Server, name: str) -> np.ndarray[Any, Any]:
+    """Open a volume as a newcomer does and return the greys across the middle of its image."""
+    open_volume(page, server.url, name)
+    return screen(page)
+
+
+def screen(page: Page) -> np.ndarray[Any, Any]:
+    look_at(page, (8, 64, 64), 0.5, layout="xy")
+    return np.array(grey_lines(page, [(-100, y, 200, 1) for y in range(-90, 90, 20)]), float)
+
+
+def test_narrow_greys_are_readable_at_first_sight_and_inverted_ones_turned_round(
+    page: Page, labelled: Server, narrow: Callable[..., str], shot: Callable[..., Path]
+) -> None:
+    plain = greys(page, labelled, narrow("plain"))
+    shot("contrast-narrow")
+    assert np.percentile(plain, 5) < 60
+    assert np.percentile(plain, 95) > 195
+    assert plain.std() > 40
+    # Who says "everything the type can hold" has not looked.
+    everything = {"start": 0, "end": 65535, "min": 0, "max": 65535}
+    np.testing.assert_array_equal(greys(page, labelled, narrow("whole", window=everything)), plain)
+    window = {"start": 27_000, "end": 31_000}
+    turned = greys(page, labelled, narrow("turned", window=window, inverted=True))
+    shot("contrast-inverted")
+    assert np.corrcoef(turned.ravel(), plain.ravel())[0, 1] < -0.85
+    assert page.evaluate("testBridge.shownRange('em')") == {"low": 31_000, "high": 27_000}
+    # A tick and a pull stay with the view.
+    page.evaluate(
+        """() => {
+            const { state } = viewer.layerManager.getLayerByName("em").layer.shaderControlState;
+            state.get("invert").trackable.value = false;
+            state.get("gamma").trackable.value = 2;
+        }"""
+    )
+    controls = {"gamma": 2, "contrast": {"range": [27_000, 31_000], "window": [23_000, 35_000]}}
+    held = lambda: view_state(page)["layers"][0]["shaderControls"]  # noqa: E731
+    wait_until(page, lambda: held() == controls, 5, "the controls are in the state")
+    darker = screen(page)
+    assert darker.mean() < plain.mean() - 10
+    page.wait_for_timeout(700)
+    page.reload()
+    wait_ready(page)
+    assert held() == controls
+    np.testing.assert_array_equal(screen(page), darker)
+    # Views from before there was a box to tick have a range that runs backwards.
+    page.evaluate("(state) => viewer.state.restoreState(state)", _older(view_state(page)))
+    np.testing.assert_allclose(screen(page), turned, atol=2)
+    assert page.evaluate("testBridge.shownRange('em')") == {"low": 31_000, "high": 27_000}
+
+
+def _older(state: dict[str, Any]) -> dict[str, Any]:
+    shader = "#uicontrol invlerp contrast\nvoid main() {\n  emitGrayscale(contrast());\n}\n"
+    em, *others = state["layers"]
+    older = {"shader": shader, "shaderControls": {"contrast": {"range": [31_000, 27_000]}}}
+    return {**state, "layers": [{**em, **older}, *others]}

@@ -19,7 +19,6 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.geometry import Roi
-from segmentation_backend.sources import volume as volume_module
 from segmentation_backend.sources.volume import IMAGE_DTYPES, open_volume
 
 
@@ -337,62 +336,6 @@ def test_format_in_front_is_obeyed(tmp_path):
     assert open_volume(f"zarr://{path}").bounds == open_volume(f"zarr2://{path}").bounds
     with pytest.raises(FormatError, match="no image"):
         open_volume(f"n5://{path}")
-
-
-def test_contrast_leaves_padding_out(tmp_path):
-    truth = np.random.default_rng(0).normal(120, 10, (40, 64, 64)).clip(1, 254).astype(np.uint8)
-    padded = np.pad(truth, ((0, 0), (0, 64), (0, 0)))
-    plain = open_volume(write(tmp_path / "a", truth)).contrast()
-    contrast = open_volume(write(tmp_path / "b", padded)).contrast()
-    assert contrast.mean == pytest.approx(plain.mean, abs=1)
-    assert contrast.std == pytest.approx(plain.std, rel=0.05)
-    assert contrast.low > 50
-
-
-def test_contrast_keeps_rare_extremes(tmp_path):
-    truth = ramp((20, 20, 20))
-    contrast = open_volume(write(tmp_path / "a", truth)).contrast()
-    assert contrast.mean == pytest.approx(truth.mean())
-    assert contrast.low == pytest.approx(np.percentile(truth, 0.5))
-    assert contrast.high == pytest.approx(np.percentile(truth, 99.5))
-
-
-@pytest.mark.parametrize("value", [0, 7, 255])
-def test_contrast_of_a_constant_can_be_divided_by(tmp_path, value):
-    path = write(tmp_path / "a", np.full((8, 8, 8), value, np.uint8))
-    contrast = open_volume(path).contrast()
-    assert contrast.std > 0
-    assert contrast.high > contrast.low
-
-
-def test_contrast_ignores_what_is_not_a_number(tmp_path):
-    truth = np.linspace(0, 1, 1000, dtype=np.float32).reshape(10, 10, 10)
-    truth[0, 0, :] = np.nan
-    contrast = open_volume(write(tmp_path / "a", truth)).contrast()
-    assert contrast.mean == pytest.approx(np.nanmean(truth), abs=1e-3)
-
-
-def test_contrast_of_a_big_volume_reads_a_sample(tmp_path, monkeypatch):
-    truth = np.random.default_rng(0).normal(120, 20, (96, 96, 96)).clip(1, 254).astype(np.uint8)
-    path = write(tmp_path / "a", truth, chunks=(16, 16, 16))
-    monkeypatch.setattr(volume_module, "_SAMPLE_VOXELS", 1000)
-    contrast = open_volume(path).contrast()
-    assert contrast.mean == pytest.approx(truth.mean(), abs=2)
-    assert contrast.std == pytest.approx(truth.std(), rel=0.1)
-
-
-def test_contrast_survives_one_damaged_chunk(tmp_path):
-    path = write(tmp_path / "a", ramp((64, 64, 64)))
-    (tmp_path / "a/0.0.0").write_bytes(b"rubbish")
-    assert open_volume(path).contrast().mean == pytest.approx(59.5, abs=2)
-
-
-def test_contrast_of_an_unreadable_volume_is_an_error(tmp_path):
-    path = write(tmp_path / "a", ramp((5, 6, 7)))
-    (tmp_path / "a/0.0.0").write_bytes(b"rubbish")
-    with pytest.raises(ResourceError) as error:
-        open_volume(path).contrast()
-    assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
 
 
 def test_truncated_uncompressed_chunk_is_an_error(tmp_path):

@@ -65,7 +65,9 @@ def first_state(api: Api, address: str) -> dict[str, Any]:
 def test_the_kidney_opens_over_its_published_mitochondria(api: Api) -> None:
     volume = opened(api, "jrc_mus-kidney")
     assert volume["name"] == "jrc_mus-kidney"
-    assert volume["contrast"] == {"low": 105, "high": 182, "inverted": False}
+    assert volume["contrast"] == {
+        "low": 105, "high": 182, "inverted": False, "source": "catalogue"
+    }  # fmt: skip
     assert volume["levels"][0]["voxel_size"] == [8, 8, 8]
     assert volume["label_levels"][0] == {
         "level": 0, "voxel_size": [16, 16, 16], "shape": [48, 64, 80]
@@ -94,11 +96,14 @@ def test_published_mitochondria_are_proofread_in_place(api: Api) -> None:
 
 def test_an_inverted_image_is_shown_and_segmented_turned_round(api: Api) -> None:
     volume = opened(api, "jrc_hela-2")
-    assert volume["contrast"] == {"low": 24444, "high": 34078, "inverted": True}
+    assert volume["contrast"] == {
+        "low": 24444, "high": 34078, "inverted": True, "source": "catalogue"
+    }  # fmt: skip
     assert volume["dtype"] == "uint16"
     state = first_state(api, "/d/jrc_hela-2")
     (image,) = [layer for layer in state["layers"] if layer["name"] == "em"]
-    assert image["shaderControls"]["contrast"]["range"] == [34078, 24444]
+    assert image["shaderControls"]["contrast"]["range"] == [24444, 34078]
+    assert image["shaderControls"]["invert"] is True
     workspace = api.client.application.extensions["mitoglance"].workspace
     plan = workspace.plan_segmentation("jrc_hela-2", Roi((0, 0, 0), (1, 64, 64)))
     assert plan.grey_range == (34078, 24444)

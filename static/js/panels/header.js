@@ -86,6 +86,7 @@ export function mountHeader(root, context, showHelp) {
   expand.classList.add("expand");
   root.parentElement?.append(expand);
   const { session } = context.store.state;
+  const setContrast = () => context.bridge.toggleControls(session.image_layer);
   const isAssumed = session.voxel_size_is_assumed;
   const note = "The file names no voxel size; 10 nm is assumed. Give --voxel-size when you open it.";
   const bar = h(
@@ -94,6 +95,7 @@ export function mountHeader(root, context, showHelp) {
     h("a", { class: "brand", title: "All volumes", attributes: { href: `${context.api.prefix}/` } },
       h("span", { class: "mark", attributes: { "aria-hidden": true } }), "Mitoglance"),
     h("span", { class: "spring" }),
+    iconButton({ label: "Contrast of the image (C)", icon: "sliders", onClick: setContrast }),
     makeThemeButton(),
     iconButton({ label: "Keys and help (?)", icon: "help", onClick: showHelp }),
     collapse,
@@ -121,7 +123,7 @@ export function mountHeader(root, context, showHelp) {
   if (localStorage.getItem("mitoglance-panel") === "closed") togglePanel(root);
 
   return {
-    actions: {},
+    actions: { contrast: setContrast },
     render({ session, head, online }) {
       const shown = session.pinned_version ?? head;
       const isLive = session.pinned_version === null;
