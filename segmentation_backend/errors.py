@@ -56,6 +56,7 @@ class ErrorKind(StrEnum):
     NOTHING_TO_REDO = "nothing-to-redo"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOTHING_TO_CHANGE = "nothing-to-change"
+    TOO_MANY_OBJECTS = "too-many-objects"
 
     STALE_VERSION = "stale-version"
     NAME_TAKEN = "name-taken"

@@ -37,7 +37,6 @@ from segmentation_backend.inference.planes import (
 )
 from segmentation_backend.inference.reading import Reader, look_ahead
 from segmentation_backend.inference.results import BlockMaps, BlockResult
-from segmentation_backend.inference.shaping import shape_and_number
 from segmentation_backend.inference.stack import link_sections, median_sections
 
 __all__ = ["Recipe", "segment_block", "segment_blocks"]
@@ -134,9 +133,8 @@ def _compute(
         )
     else:
         labels = np.ascontiguousarray(stacks[0], np.uint32)
-    labels, kept = shape_and_number(labels, parameters)
     probability = mean_probability(labels, canvas.probability())[1:]
-    agreement = np.ones(len(probability), np.float32) if agreement is None else agreement[kept]
+    agreement = np.ones(len(probability), np.float32) if agreement is None else agreement[1:]
     return BlockResult(block, labels, probability, agreement, canvas.maps())
 
 

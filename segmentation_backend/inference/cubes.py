@@ -31,7 +31,6 @@ from segmentation_backend.inference.planes import (
     unusable,
 )
 from segmentation_backend.inference.results import BlockMaps, BlockResult
-from segmentation_backend.inference.shaping import shape_and_number
 
 __all__ = ["CubeGrid", "segment_cube"]
 
@@ -120,7 +119,6 @@ def segment_cube(
         parameters.min_extent,
         block.open_faces,
     )
-    labels, _ = shape_and_number(labels, parameters)
     shares = np.rint(affinities.mean(0) * 255).astype(np.uint8)
     probability = mean_probability(labels, shares)[1:]
     core = np.ascontiguousarray(shares[block.core.slices(block.box.offset)])

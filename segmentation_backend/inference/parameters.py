@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
@@ -57,10 +57,12 @@ _HELP = {
     "match_ioa_thr": "Share of a profile inside another object from which it may join that object.",
     "pixel_vote_thr": "How many of the three planes must see a voxel.",
     "allow_one_view": "Keep objects that only one of the three planes sees.",
-    "maximum_objects_per_class": "In each section the largest so many objects are kept.",
+    "maximum_objects_per_class": "Objects of a class that a run may find. With more it ends and "
+    "says so, and nothing is changed.",
     "label_erosion": "Voxels by which objects shrink at the end.",
     "label_dilation": "Voxels by which objects then grow, where nothing else is.",
-    "fill_holes_in_segmentation": "Fill holes of objects, section by section.",
+    "fill_holes_in_segmentation": "Fill holes of objects, section by section, up to 64 pixels "
+    "long and wide.",
 }
 
 
@@ -97,13 +99,14 @@ class InferenceParameters:
     allow_one_view: bool = False
     """Orthoplane mode: whether an object may be one that only one stack sees."""
     maximum_objects_per_class: int = 10000
-    """Objects of a class in a section, of which the largest are kept."""
+    """Objects of a class that a run may find; a region with more is refused. Of a section that is
+    segmented by itself (`panoptic.segment_maps`) so many of the largest are kept."""
     label_erosion: int = 0
     """Voxels by which objects shrink at the end, 0 to 50."""
     label_dilation: int = 0
     """Voxels by which objects then grow where nothing else is, 0 to 50."""
     fill_holes_in_segmentation: bool = False
-    """Whether holes of objects are filled, section by section."""
+    """Whether holes of objects are filled, section by section, before objects shrink or grow."""
 
     def __post_init__(self) -> None:
         """Refuse values outside of the documented ranges."""
@@ -131,6 +134,16 @@ class InferenceParameters:
                 ErrorKind.INVALID_PARAMETER,
             )
         return cls(**value)
+
+    def of_blocks(self) -> InferenceParameters:
+        """Return what blocks depend on: what acts on a whole region is set to do nothing."""
+        return replace(
+            self,
+            maximum_objects_per_class=_MANY,
+            label_erosion=0,
+            label_dilation=0,
+            fill_holes_in_segmentation=False,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return every parameter, for provenance."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+import fastremap
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
@@ -20,11 +22,12 @@ from segmentation_backend.inference.blocks import Recipe, segment_blocks
 from segmentation_backend.inference.cache import BlockCache, RunCache
 from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.cubes import CubeGrid
-from segmentation_backend.inference.grid import Block, BlockGrid, Mode, Plane
+from segmentation_backend.inference.grid import PLANES, Block, BlockGrid, Mode, Plane
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.planes import GreyScale, predict_tiles
 from segmentation_backend.inference.reading import Reader, RegionCache
 from segmentation_backend.inference.results import BlockResult
+from segmentation_backend.inference.shaping import shape_objects, shape_reach
 from segmentation_backend.inference.stitching import RegionLabels, RegionObjects, StitchRules
 from segmentation_backend.models.registry import ModelKind, ModelSpec
 
@@ -35,6 +38,7 @@ __all__ = [
     "Progress",
     "Reader",
     "plan_grid",
+    "region_around",
     "segment_region",
     "warm_up",
 ]
@@ -94,7 +98,9 @@ def segment_region(
     next; in the others they are 3D objects. Of a model with several classes it is the objects of
     one, `class_id`, or the first thing; of a class without single objects there is one object at
     most. `progress` is told the share done and a sentence after
-    each section and each block.
+    each section and each block. Objects are filled, eroded and dilated once their blocks are
+    stitched, for which blocks further around may be computed. InvalidInputError
+    (TOO_MANY_OBJECTS) where the region has more than `maximum_objects_per_class`.
     """
     if roi.is_empty:
         raise InvalidInputError(
@@ -104,31 +110,78 @@ def segment_region(
     more = options or BlockOptions()
     limits = roi if bounds is None else bounds
     grid = plan_grid(limits, mode, plane, network, spec)
-    blocks = grid.blocks(roi, more.centre)
     whole = more.around or roi
+    blocks = grid.blocks(region_around(grid, roi, plane, parameters), more.centre)
+    there = whole.union(region_around(grid, whole, plane, parameters))
     if more.chunk is not None:
         read = RegionCache(read, limits, more.chunk).read
     report = _Report(blocks, progress)
     target = _target(spec, class_id)
-    how = (parameters, more.keep_maps, target, more.voxel_size, report.notice)
+    of_blocks = parameters.of_blocks()
+    how = (of_blocks, more.keep_maps, target, more.voxel_size, report.notice)
     recipe = Recipe(network, contrast, *how)
-    cache = _run_cache(more, contrast, parameters, target)
-    known = _known_around(grid, whole, blocks, cache)
+    cache = _run_cache(more, contrast, of_blocks, target)
+    known = _known_around(grid, there, blocks, cache)
     is_one = target is not None and target.is_stuff
     rules = replace(StitchRules.of(parameters), is_one=is_one)
-    region = RegionLabels(whole, [*blocks, *known], rules)
-    for block in known:
-        # One at a time: there may be many, and each is large.
-        found = None if cache is None else cache.find(block)
-        if found is not None:
-            region.add(found)
+    region = RegionLabels(there, [*blocks, *known], rules)
+    _add_known(region, known, cache)
     with closing(segment_blocks(read, blocks, recipe, cache, report.section)) as results:
         for place, result in enumerate(results):
             region.add(result)
             if more.on_block is not None:
                 more.on_block(result)
             report.block(place)
-    return region.finish()
+    how_cut = (_section_axis(grid, plane), grid.mode == "slice")
+    objects = _shaped(region.finish(), there, whole, parameters, how_cut)
+    _check_count(objects.labels[roi.slices(whole.offset)], parameters, roi)
+    return objects
+
+
+def region_around(grid: BlockGrid, roi: Roi, plane: str, parameters: InferenceParameters) -> Roi:
+    """Return the region whose blocks decide the labels of `roi`: itself, or a larger one.
+
+    Where objects are filled, eroded or dilated, what lies beside the region has a part in it.
+    """
+    reach = shape_reach(parameters, _section_axis(grid, plane), is_flat=grid.mode == "slice")
+    return roi.grow(reach).intersect(grid.bounds)
+
+
+def _section_axis(grid: BlockGrid, plane: str) -> int:
+    """Return the axis across the sections in which holes are filled."""
+    return 0 if grid.mode == "orthoplane" else PLANES[cast("Plane", plane)]
+
+
+def _shaped(
+    found: RegionObjects,
+    there: Roi,
+    wanted: Roi,
+    parameters: InferenceParameters,
+    sections: tuple[int, bool],
+) -> RegionObjects:
+    """Return the objects of a region in the part that is wanted, filled, eroded and dilated.
+
+    `sections` says across which axis they lie, and whether each is for itself.
+    """
+    axis, is_flat = sections
+    labels = shape_objects(found.labels, parameters, axis, is_flat=is_flat)
+    if labels is found.labels and there == wanted:
+        return found
+    return found.renumbered(np.array(labels[wanted.slices(there.offset)], order="C"))
+
+
+def _check_count(labels: NDArray[np.uint32], parameters: InferenceParameters, roi: Roi) -> None:
+    """Refuse more objects than a run may find: none is dropped without a word."""
+    most = parameters.maximum_objects_per_class
+    found = fastremap.unique(np.ascontiguousarray(labels)) if labels.max(initial=0) > most else ()
+    count = len(found) - (0 in found)
+    if count > most:
+        raise InvalidInputError(
+            f"There are {count:,} objects in {roi}, and maximum_objects_per_class is {most:,}; "
+            "raise it (what was computed is kept), ask for larger objects with min_size or "
+            "min_area, or segment a smaller region.",
+            ErrorKind.TOO_MANY_OBJECTS,
+        )
 
 
 def plan_grid(bounds: Roi, mode: str, plane: str, network: nn.Module, spec: ModelSpec) -> BlockGrid:
@@ -158,6 +211,14 @@ def _known_around(
     planned = {block.index for block in blocks}
     others = [block for block in grid.blocks(whole) if block.index not in planned]
     return [block for block in others if cache.holds(block)]
+
+
+def _add_known(region: RegionLabels, known: Sequence[Block], cache: RunCache | None) -> None:
+    for block in known:
+        # One at a time: there may be many, and each is large.
+        found = None if cache is None else cache.find(block)
+        if found is not None:
+            region.add(found)
 
 
 def warm_up(

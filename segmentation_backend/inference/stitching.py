@@ -150,6 +150,17 @@ class RegionObjects:
     agreement: NDArray[np.float32]
     """(n,) likewise"""
 
+    def renumbered(self, labels: NDArray[np.uint32]) -> RegionObjects:
+        """Return what labels (z, y, x) still show of the objects, with their numbers, as 1..m.
+
+        Numbers are written over those in `labels`, which are contiguous.
+        """
+        same = np.arange(len(self.probability) + 1, dtype=np.uint32)
+        numbers = _number(labels.reshape(-1), same)
+        kept = np.flatnonzero(numbers)
+        kept = kept[np.argsort(numbers[kept])] - 1
+        return RegionObjects(labels, self.probability[kept], self.agreement[kept])
+
 
 class RegionLabels:
     """The labels of a region, filled in block by block."""

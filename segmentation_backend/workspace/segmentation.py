@@ -211,7 +211,12 @@ def _segment(
 ) -> _Found:
     # torch costs seconds and hundreds of megabytes: only the process that segments pays them.
     from segmentation_backend.inference.cache import BlockCache
-    from segmentation_backend.inference.runner import BlockOptions, plan_grid, segment_region
+    from segmentation_backend.inference.runner import (
+        BlockOptions,
+        plan_grid,
+        region_around,
+        segment_region,
+    )
 
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
     spec = find_model(plan.model, workspace.models_dir)
@@ -227,7 +232,8 @@ def _segment(
     level_around = plan.level_roi.grow([int(a in seen) for a in range(3)]).intersect(bounds)
     grid = plan_grid(bounds, plan.mode, plan.plane, opened.network, spec)
     # The last one is about to be seen among the labels themselves.
-    last = len(grid.blocks(plan.level_roi)) + show.blocks if show and is_last else 0
+    seen_first = region_around(grid, plan.level_roi, plan.plane, plan.parameters)
+    last = len(grid.blocks(seen_first)) + show.blocks if show and is_last else 0
     options = BlockOptions(
         cache=BlockCache(workspace.data_dir / "caches" / "blocks"),
         identity={"image": info.source, "level": level.to_json(), **opened.identity},

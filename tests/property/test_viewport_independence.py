@@ -13,6 +13,7 @@ from stand_in_network import Blobs, Grey, Source, cloudy
 from torch import nn
 
 from segmentation_backend.geometry import Roi
+from segmentation_backend.inference import runner
 from segmentation_backend.inference.blocks import Recipe, segment_blocks
 from segmentation_backend.inference.grid import BlockGrid, Tiling
 from segmentation_backend.inference.parameters import InferenceParameters
@@ -190,3 +191,80 @@ def test_the_embedded_model_gives_the_same_objects_in_quarters(mode, tmp_path):
         gathered |= results
     assert len(gathered) == 2
     np.testing.assert_array_equal(region_labels(list(gathered.values()), roi), whole)
+
+
+def shaped(
+    monkeypatch, known, mode, plane, roi, parameters, tiling=TILING, network=None, order=None
+):
+    """Return the labels of a region through `segment_region`, from blocks of a small grid."""
+
+    def plan(bounds, mode, plane, network, spec):
+        return BlockGrid(bounds, mode, "xy" if mode == "orthoplane" else plane, tiling)
+
+    def blocks(read, blocks, recipe, cache, tell):
+        # What blocks come to does not depend on the region: see above.
+        for block in blocks:
+            key = (mode, plane, block.core)
+            if key not in known:
+                (known[key],) = segment_blocks(read, [block], recipe)
+            yield known[key]
+
+    monkeypatch.setattr(runner, "plan_grid", plan)
+    monkeypatch.setattr(runner, "segment_blocks", blocks)
+    bounds = Roi((0, 0, 0), SHAPES[mode])
+    source = Source(VOLUMES[mode], bounds)
+    return segment_region(
+        source.read, roi, network or Blobs(), default_model(Path()), Grey(), plane, mode,
+        parameters, lambda share, text: None, bounds=bounds, options=BlockOptions(centre=order),
+    ).labels  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "plane"), [("slice", "xy"), ("stack", "xz"), ("orthoplane", "xy")]
+)
+def test_shaped_objects_know_no_seams_and_no_parts(mode, plane, monkeypatch):
+    """Filled, eroded and dilated: a region in parts, and from another corner, is the region."""
+
+    known = {}
+
+    @settings(max_examples=3, deadline=None, derandomize=True)
+    @given(
+        steps=st.tuples(st.integers(0, 5), st.integers(0, 5)), fill=st.booleans(), data=st.data()
+    )
+    def check(steps, fill, data):
+        wanted = InferenceParameters(
+            min_size=40, min_extent=2, label_erosion=steps[0], label_dilation=steps[1],
+            fill_holes_in_segmentation=fill,
+        )  # fmt: skip
+        roi = draw_region(data, mode, plane)
+        whole = shaped(monkeypatch, known, mode, plane, roi, wanted)
+        corner = tuple(map(float, roi.offset))
+        np.testing.assert_array_equal(
+            shaped(monkeypatch, known, mode, plane, roi, wanted, order=corner), whole
+        )
+        axes = {"xy": (1, 2), "xz": (0, 2)}[plane]
+        cut = [data.draw(st.integers(0, roi.shape[axis])) for axis in axes]
+        for part in quarters(roi, axes, cut):
+            found = shaped(monkeypatch, known, mode, plane, part, wanted)
+            expected = whole[part.slices(roi.offset)]
+            np.testing.assert_array_equal(found > 0, expected > 0)
+
+    check()
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(erode=st.integers(0, 5), dilate=st.integers(0, 5), fill=st.booleans())
+def test_shaped_blocks_are_the_shaped_whole(erode, dilate, fill):
+    """With a network that looks at a few pixels only, many blocks are as one, voxel by voxel."""
+    wanted = InferenceParameters(
+        semantic_only=True, min_area=0, min_size=0, min_extent=0, label_erosion=erode,
+        label_dilation=dilate, fill_holes_in_segmentation=fill,
+    )  # fmt: skip
+    bounds = Roi((0, 0, 0), SHAPES["slice"])
+    with pytest.MonkeyPatch.context() as patch:
+        whole, parts = (
+            shaped(patch, {}, "slice", "xy", bounds, wanted, tiling, Blobs(tile_share=0.0))
+            for tiling in (Tiling(side=256, halo=32), TILING)
+        )
+    assert whole.max() > 1
+    np.testing.assert_array_equal(parts, whole)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from processes import forked
 from stand_in_network import Blobs, Grey, Source, cloudy
 
+from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.inference import cache as module
 from segmentation_backend.inference.cache import BlockCache, content_key
@@ -199,14 +200,15 @@ def test_a_region_again_is_served_without_reading_or_computing(tmp_path):
 
     def run(roi, **changes):
         call = {
-            "identity": {"image": "a", "weights_sha256": "b"}, "mean": 128.0, "area": 20,
+            "identity": {"image": "a", "weights_sha256": "b"}, "mean": 128.0,
         } | changes  # fmt: skip
+        more = {name: value for name, value in changes.items() if name not in ("identity", "mean")}
         options = BlockOptions(cache=BlockCache(tmp_path), identity=call["identity"])
         source.boxes.clear()
         network.shapes.clear()
         found = segment_region(
             source.read, roi, network, find_model("mitoglance_small", tmp_path),
-            Grey(call["mean"]), "xy", "slice", InferenceParameters(min_area=call["area"]),
+            Grey(call["mean"]), "xy", "slice", InferenceParameters(**{"min_area": 20} | more),
             lambda share, text: None, bounds=bounds, options=options,
         )  # fmt: skip
         return found.labels, len(network.shapes), len(source.boxes)
@@ -219,7 +221,15 @@ def test_a_region_again_is_served_without_reading_or_computing(tmp_path):
     np.testing.assert_array_equal(again, first)
     assert run(Roi((1, 0, 50), (1, 700, 100)))[1:] == (0, 0)
     assert run(roi, mean=127.0)[1:] == (2, 2)
-    assert run(roi, area=21)[1:] == (2, 2)
+    assert run(roi, min_area=21)[1:] == (2, 2)
+    # What is done to a whole region needs no block anew.
+    with pytest.raises(InvalidInputError, match="raise it") as caught:
+        run(roi, maximum_objects_per_class=int(first.max()) - 1)
+    assert caught.value.kind == ErrorKind.TOO_MANY_OBJECTS
+    assert run(roi, maximum_objects_per_class=int(first.max()))[1:] == (0, 0)
+    eroded, *work = run(roi, label_erosion=2, fill_holes_in_segmentation=True)
+    assert work == [0, 0]
+    assert 0 < np.count_nonzero(eroded) < np.count_nonzero(first)
     assert run(roi, identity={"image": "a", "weights_sha256": "c"})[1:] == (2, 2)
 
 

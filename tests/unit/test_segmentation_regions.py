@@ -8,7 +8,9 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.labels.confidence import PARTS
 from segmentation_backend.sources.synthetic import synthetic_em
@@ -33,7 +35,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     opened.register("cell", str(folder / "cell.npz"), dataset="em", voxel_size=SIZE)
     image = opened.volume("cell").source
     names = ("parts", "edited", "rehearsed", "slices", "shown", "votes", "drawn", "listed", "alone")
-    for name in (*names, "panned", "at-once", "mapped"):
+    for name in (*names, "panned", "at-once", "mapped", "eroded"):
         opened.register(name, image, voxel_size=SIZE)
     opened.segment(plan(opened, "cell", WHOLE), ANA)
     yield opened
@@ -98,6 +100,27 @@ def test_how_sure_the_network_was_is_kept_with_each_object(workspace: Workspace)
     assert min(o.to_json()["probability"] for o in objects[:2]) < probability < 1
     workspace.undo("cell", ANA)
     assert workspace.objects("cell") == objects
+
+
+def test_a_job_that_finds_too_many_objects_says_so_and_changes_nothing(
+    workspace: Workspace,
+) -> None:
+    before = workspace.head("cell")
+    count = len(workspace.objects("cell"))
+    few = {"maximum_objects_per_class": count - 1}
+    with pytest.raises(InvalidInputError, match=f"There are {count} objects") as caught:
+        workspace.segment(plan(workspace, "cell", WHOLE, parameters=few), ANA)
+    assert caught.value.kind == ErrorKind.TOO_MANY_OBJECTS
+    assert workspace.head("cell") == before
+
+
+def test_what_is_eroded_in_parts_is_the_whole_eroded(workspace: Workspace) -> None:
+    one_step = {"label_erosion": 1}
+    whole = workspace.cutout("cell", WHOLE)
+    for part in parts((19, 50, 61))[::3]:
+        workspace.segment(plan(workspace, "eroded", part, parameters=one_step), ANA)
+        expected = ndimage.binary_erosion(whole > 0, border_value=1)[part.slices()]
+        assert np.array_equal(workspace.cutout("eroded", part) > 0, expected)
 
 
 def test_what_a_person_touched_is_neither_replaced_nor_joined(workspace: Workspace) -> None:

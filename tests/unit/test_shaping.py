@@ -7,12 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from segmentation_backend.inference import shaping
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.shaping import (
+    LARGEST_HOLE,
     dilate_objects,
     erode_objects,
     fill_holes,
     shape_objects,
+    shape_reach,
 )
 
 SHAPES = st.one_of(
@@ -35,17 +38,20 @@ def steps_to(mask):
 @given(LABELS, st.integers(0, 4))
 def test_erosion_equals_brute_force(labels, steps):
     expected = labels.copy()
-    for label in (1, 2, 5):
-        expected[(labels == label) & (steps_to(labels != label) <= steps)] = 0
+    expected[steps_to(labels == 0) <= steps] = 0
     np.testing.assert_array_equal(erode_objects(labels, steps), expected)
 
 
 @settings(max_examples=60, deadline=None)
 @given(LABELS, st.integers(0, 4))
 def test_dilation_equals_brute_force_and_takes_nothing_from_others(labels, steps):
-    near = np.stack([steps_to(labels == label) for label in (1, 2, 5)])
-    expected = np.where(near.min(0) <= steps, np.array([1, 2, 5])[near.argmin(0)], 0)
-    expected = np.where(labels > 0, labels, expected)
+    places = np.argwhere(labels)
+    expected = np.zeros_like(labels)
+    for here in np.ndindex(labels.shape) if len(places) else ():
+        away = np.abs(places - here).sum(1)
+        # Of equals the first: places are listed in the order of z, y, x.
+        if away.min() <= steps:
+            expected[here] = labels[tuple(places[away.argmin()])]
     grown = dilate_objects(labels, steps)
     np.testing.assert_array_equal(grown, expected)
     assert grown.dtype == labels.dtype
@@ -57,10 +63,16 @@ def test_filled_holes_are_background_of_the_innermost_object_around_them(labels)
     sections = labels if labels.ndim == 3 else labels[None]
     expected = sections.copy()
     for section, target in zip(sections, expected, strict=True):
-        masks = {label: ndimage.binary_fill_holes(section == label) for label in (1, 2, 5)}
-        # What lies within another is smaller when filled.
-        for label in sorted(masks, key=lambda label: -masks[label].sum()):
-            target[masks[label] & (section == 0)] = label
+        smallest = np.full(section.shape, np.inf)
+        for label in (1, 2, 5):
+            holes, count = ndimage.label(
+                ndimage.binary_fill_holes(section == label) & (section != label)
+            )
+            for number in range(1, count + 1):
+                hole = holes == number
+                # Of two holes the smaller one lies within the other.
+                inside = hole & (section == 0) & (hole.sum() < smallest)
+                target[inside], smallest[inside] = label, hole.sum()
     filled = fill_holes(labels)
     np.testing.assert_array_equal(filled, expected.reshape(labels.shape))
 
@@ -108,3 +120,52 @@ def test_more_steps_than_pixels(steps):
     labels[2, 3] = 4
     assert (dilate_objects(labels, steps) == 4).all()
     assert not erode_objects(labels, steps).any()
+
+
+@pytest.mark.parametrize("side", [LARGEST_HOLE, LARGEST_HOLE + 1])
+def test_a_hole_longer_than_can_be_known_everywhere_stays(side):
+    labels = np.zeros((8, side + 4), np.int32)
+    labels[1:7, 1:-1] = 3
+    labels[3:5, 2:-2] = 0
+    filled = fill_holes(labels)
+    assert (filled[3:5, 2:-2] == 3).all() == (side == LARGEST_HOLE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(0, 2)
+)
+def test_a_part_with_its_reach_around_it_is_shaped_as_in_the_whole(seed, erode, dilate, fill, axis):
+    rng = np.random.default_rng(seed)
+    shape = [12, 12, 12]
+    shape[axis] = 5
+    clouds = ndimage.gaussian_filter(rng.normal(size=shape), 1.2)
+    labels = np.where(
+        clouds > 0.1, 1 + ndimage.gaussian_filter(rng.normal(size=shape), 1) // 0.1, 0
+    )
+    labels = np.maximum(labels, 0).astype(np.uint32)
+    wanted = InferenceParameters(
+        label_erosion=erode, label_dilation=dilate, fill_holes_in_segmentation=fill
+    )
+    flat = bool(rng.integers(2))
+    whole = shape_objects(labels, wanted, axis, is_flat=flat)
+    low = np.array([rng.integers(0, side) for side in shape])
+    high = np.array([rng.integers(a + 1, side + 1) for a, side in zip(low, shape, strict=True)])
+    reach = shape_reach(wanted, axis, is_flat=flat)
+    begin, end = np.maximum(low - reach, 0), np.minimum(high + reach, shape)
+    part = labels[tuple(map(slice, begin, end))]
+    # Which numbers objects have decides nothing.
+    numbers = np.append(0, 1 + rng.permutation(int(labels.max()))).astype(np.uint32)
+    shaped = shape_objects(numbers[part], wanted, axis, is_flat=flat)
+    inside = tuple(map(slice, low - begin, high - begin))
+    np.testing.assert_array_equal(shaped[inside], numbers[whole][tuple(map(slice, low, high))])
+
+
+def test_slabs_leave_no_trace(monkeypatch):
+    rng = np.random.default_rng(3)
+    labels = np.where(rng.random((17, 9, 8)) < 0.1, rng.integers(1, 9, (17, 9, 8)), 0)
+    labels = np.kron(labels, np.ones((1, 3, 3))).astype(np.uint32)
+    wanted = InferenceParameters(label_erosion=1, label_dilation=3)
+    whole = shape_objects(labels, wanted)
+    monkeypatch.setattr(shaping, "_SLAB", 1)
+    np.testing.assert_array_equal(shape_objects(labels, wanted), whole)
