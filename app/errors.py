@@ -85,7 +85,9 @@ def init_app(app: Flask) -> None:
 
 def _known(error: SegmentationError) -> tuple[Response, int]:
     status = status_of(error)
-    if status >= 500:
+    if error.kind == ErrorKind.SERVER_BUSY:  # by design, and often: no news for a log
+        _log.info("request %s: %s", request_id(), error.message)
+    elif status >= 500:
         _log.error("request %s: %s: %s", request_id(), error.kind, error.message)
     return _answer(error.kind, error.message, status)
 
