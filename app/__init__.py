@@ -17,7 +17,8 @@ from app.services import Services
 from app.sessions import SessionStore
 from app.shares import ShareStore
 from app.storage import instance_id
-from segmentation_backend.workspace import Workspace
+from app.warm_images import WarmImages
+from segmentation_backend.workspace import ImageChunks, WaitingRoom, Workspace
 
 __all__ = ["create_app"]
 
@@ -40,9 +41,15 @@ def create_app(config: Config) -> Flask:
         packs=config.packs,
         catalogue=config.catalogue,
     )
-    app.extensions["mitoglance"] = Services(
+    parts = app.extensions["mitoglance"] = Services(
         config=config,
         workspace=workspace,
+        images=ImageChunks(
+            workspace.begin_image,
+            config.image_cache_mb * 2**20,
+            # Half of the threads stay free for everything else, however slow the sources are.
+            WaitingRoom(config.threads // 2),
+        ),
         sessions=SessionStore(workspace.engine),
         shares=ShareStore(workspace.engine),
         jobs=JobStore(workspace.engine),
@@ -52,7 +59,7 @@ def create_app(config: Config) -> Flask:
 
     errors.init_app(app)
     security.init_app(app)
-    metrics.init_app(app)
+    requests = metrics.init_app(app)
     app.register_blueprint(neuroglancer.blueprint)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
@@ -60,6 +67,7 @@ def create_app(config: Config) -> Flask:
         hops = config.trusted_proxies
         proxied = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)
         app.wsgi_app = proxied  # type: ignore[method-assign]
+    app.wsgi_app = WarmImages(app.wsgi_app, parts, requests)  # type: ignore[method-assign]
     return app
 
 

@@ -9,7 +9,7 @@ from flask import Response, jsonify, request
 from app.neuroglancer import IMMUTABLE
 from segmentation_backend.workspace import EncodedChunk
 
-__all__ = ["answer_chunk", "answer_info"]
+__all__ = ["answer_chunk", "answer_info", "chunk_headers"]
 
 
 def answer_info(document: dict[str, Any]) -> Response:
@@ -21,6 +21,15 @@ def answer_info(document: dict[str, Any]) -> Response:
     return response
 
 
+def chunk_headers(*, is_immutable: bool) -> tuple[tuple[str, str], ...]:
+    """Return how long a chunk may be kept, and that parts of it may be asked for."""
+    return (_KEPT_FOR_EVER if is_immutable else _KEPT_UNTIL_CHANGED), ("Accept-Ranges", "bytes")
+
+
+_KEPT_FOR_EVER = ("Cache-Control", IMMUTABLE)
+_KEPT_UNTIL_CHANGED = ("Cache-Control", "no-cache")
+
+
 def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> Response:
     """Send a chunk, or part of it: kept for ever, or asked for again each time and mostly 304."""
     etag = f"{instance}-{chunk.etag}"
@@ -30,10 +39,8 @@ def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> R
     else:
         response = Response(chunk.data(), mimetype="application/octet-stream")
     response.set_etag(etag)
-    response.headers["Cache-Control"] = IMMUTABLE if is_immutable else "no-cache"
-    if response.status_code == 200:
-        response.headers["Accept-Ranges"] = "bytes"
-        if "Range" in request.headers:
-            size = response.content_length
-            response.make_conditional(request, accept_ranges=True, complete_length=size)
+    response.headers.extend(chunk_headers(is_immutable=is_immutable))
+    if response.status_code == 200 and "Range" in request.headers:
+        size = response.content_length
+        response.make_conditional(request, accept_ranges=True, complete_length=size)
     return response

@@ -77,6 +77,9 @@ class Config:
     threads: int = 16
     """Threads of each web process."""
 
+    image_cache_mb: int = 128
+    """MiB of image chunks that each web process keeps ready to be sent; 0: none."""
+
     browser: bool = True
     """Whether `demo` and `open` show the page in the default browser."""
 

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from segmentation_backend.errors import (
     ConflictError,
@@ -20,7 +20,7 @@ from segmentation_backend.errors import (
     SegmentationError,
 )
 
-__all__ = ["STATUS", "error_body", "init_app", "request_id", "status_of"]
+__all__ = ["STATUS", "error_body", "init_app", "new_request_id", "request_id", "status_of"]
 
 STATUS: dict[type[SegmentationError], int] = {
     NotFoundError: 404,
@@ -51,8 +51,15 @@ def status_of(error: SegmentationError) -> int:
 
 def request_id() -> str:
     """Return the identifier of the request being answered (made on first use)."""
-    known: str = request.environ.setdefault("mitoglance.request_id", secrets.token_hex(8))
+    known: str | None = request.environ.get("mitoglance.request_id")
+    if known is None:
+        known = request.environ["mitoglance.request_id"] = new_request_id()
     return known
+
+
+def new_request_id() -> str:
+    """Return an identifier for a request."""
+    return secrets.token_hex(8)
 
 
 def error_body(kind: ErrorKind, message: str, status: int) -> dict[str, Any]:
@@ -78,7 +85,9 @@ def init_app(app: Flask) -> None:
 
 def _known(error: SegmentationError) -> tuple[Response, int]:
     status = status_of(error)
-    if status >= 500:
+    if error.kind == ErrorKind.SERVER_BUSY:  # by design, and often: no news for a log
+        _log.info("request %s: %s", request_id(), error.message)
+    elif status >= 500:
         _log.error("request %s: %s: %s", request_id(), error.kind, error.message)
     return _answer(error.kind, error.message, status)
 
@@ -91,7 +100,10 @@ def _http(error: HTTPException) -> tuple[Response, int] | Response:
     message = error.description or error.name
     if status == 404:
         message = f"There is nothing at {request.path}; the routes are in /api/v1/openapi.json."
-    return _answer(kind, message, status)
+    response, _ = _answer(kind, message, status)
+    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
+        response.headers["Content-Range"] = f"{error.units} */{error.length}"
+    return response, status
 
 
 def _unforeseen(error: Exception) -> tuple[Response, int]:

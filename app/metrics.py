@@ -33,8 +33,8 @@ class Requests:
             }
 
 
-def init_app(app: Flask) -> None:
-    """Count every answer."""
+def init_app(app: Flask) -> Requests:
+    """Count every answer that Flask gives; return the counters."""
     requests = app.extensions["mitoglance-requests"] = Requests()
 
     def count(response: Response) -> Response:
@@ -43,6 +43,7 @@ def init_app(app: Flask) -> None:
         return response
 
     app.after_request(count)
+    return requests
 
 
 def requests_served() -> Mapping[str, float]:

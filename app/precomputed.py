@@ -13,6 +13,7 @@ __all__ = [
     "CHUNK",
     "LABEL_CHUNK",
     "level_of",
+    "named_roi",
     "parse_chunk",
     "volume_info",
 ]
@@ -67,21 +68,28 @@ def parse_chunk(name: str, whole: Roi, chunk: Coordinate = CHUNK) -> Roi:
 
     Any other name, or a chunk outside, is a NotFoundError: there is nothing at that address.
     """
-    match = _NAME.fullmatch(name)
-    if match is not None:
-        x0, x1, y0, y1, z0, z1 = map(int, match.groups())
-        begin = (z0, y0, x0)
-        if whole.contains(begin) and all(
-            (b - o) % side == 0 for b, o, side in zip(begin, whole.offset, chunk, strict=True)
-        ):
-            region = Roi(begin, chunk).intersect(whole)
-            if region.end == (z1, y1, x1):
+    named = named_roi(name)
+    if named is not None and whole.contains(named.offset):
+        steps = zip(named.offset, whole.offset, chunk, strict=True)
+        if all((begin - first) % side == 0 for begin, first, side in steps):
+            region = Roi(named.offset, chunk).intersect(whole)
+            if region == named:
                 return region
     raise NotFoundError(
         f"{name[:100]!r} is not a chunk of this volume; chunks are x0-x1_y0-y1_z0-z1 on a grid of "
         f"{chunk[2]} x {chunk[1]} x {chunk[0]} voxels.",
         ErrorKind.ROUTE_NOT_FOUND,
     )
+
+
+def named_roi(name: str) -> Roi | None:
+    """Return the box (z, y, x) that `x0-x1_y0-y1_z0-z1` names, or None; whether it is a chunk
+    of some volume is not looked at."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    x0, x1, y0, y1, z0, z1 = map(int, match.groups())
+    return Roi((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
 
 
 def level_of(levels: Sequence[ScaleLevel], number: int) -> ScaleLevel:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from flask import Flask, Response
 
-__all__ = ["init_app", "policy"]
+__all__ = ["HEADERS", "init_app", "policy"]
+
+HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"))
+"""Of every answer."""
 
 _RULES = (
     "default-src 'self'",
@@ -37,8 +40,8 @@ def init_app(app: Flask) -> None:
 
 
 def _protect(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
+    for name, value in HEADERS:
+        response.headers.setdefault(name, value)
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Security-Policy", policy())
         # Pages hold session tokens and are made per request.

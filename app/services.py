@@ -11,7 +11,7 @@ from app.config import Config
 from app.jobs import JobStore
 from app.sessions import SessionStore
 from app.shares import ShareStore
-from segmentation_backend.workspace import Workspace
+from segmentation_backend.workspace import ImageChunks, Workspace
 
 __all__ = ["Services", "services"]
 
@@ -22,6 +22,7 @@ class Services:
 
     config: Config
     workspace: Workspace
+    images: ImageChunks
     sessions: SessionStore
     shares: ShareStore
     jobs: JobStore

@@ -72,6 +72,7 @@ class ErrorKind(StrEnum):
     MODEL_UNAVAILABLE = "model-unavailable"
     WORKERS_UNAVAILABLE = "workers-unavailable"
     OUT_OF_MEMORY = "out-of-memory"
+    SERVER_BUSY = "server-busy"
 
     UNSUPPORTED_FORMAT = "unsupported-format"
     UNSUPPORTED_DTYPE = "unsupported-dtype"

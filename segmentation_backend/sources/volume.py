@@ -31,6 +31,7 @@ from segmentation_backend.sources.contrast import Contrast, StatedRange, measure
 from segmentation_backend.sources.discovery import find_image
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.in_place import stack_level
+from segmentation_backend.sources.pending import PendingRead
 from segmentation_backend.sources.pyramids import (
     OpenLevel,
     Pyramid,
@@ -101,6 +102,14 @@ class Volume:
         InvalidInputError (ROI_EMPTY, ROI_OUT_OF_BOUNDS) and, when a chunk cannot be fetched or
         decoded, ResourceError (SOURCE_UNAVAILABLE).
         """
+        return self.begin_read(roi, level).result()
+
+    def begin_read(self, roi: Roi, level: int = 0) -> PendingRead:
+        """Ask for the voxels of a region, without waiting; see `read`.
+
+        Raises InvalidInputError (ROI_EMPTY, ROI_OUT_OF_BOUNDS) at once, what else when its result
+        is asked for.
+        """
         bounds = self.level_bounds(level)
         if roi.is_empty:
             raise InvalidInputError(
@@ -114,15 +123,19 @@ class Volume:
                 ErrorKind.ROI_OUT_OF_BOUNDS,
             )
         array = self._arrays[level]
-        try:
-            voxels = wait(lambda: array[roi.slices()].read(order="C"), f"{self.url} {roi}")
-        except (FormatError, NotFoundError) as err:
-            raise ResourceError(
-                f"The region {roi} of {self.url} at level {level} cannot be read: {err} "
-                "A chunk of it is damaged; restore it or choose another region.",
-                ErrorKind.SOURCE_UNAVAILABLE,
-            ) from err
-        return np.ascontiguousarray(voxels, dtype=self.dtype)
+
+        def finish(future: ts.Future[NDArray[np.generic]]) -> NDArray[np.generic]:
+            try:
+                voxels = wait(lambda: future, f"{self.url} {roi}")
+            except (FormatError, NotFoundError) as err:
+                raise ResourceError(
+                    f"The region {roi} of {self.url} at level {level} cannot be read: {err} "
+                    "A chunk of it is damaged; restore it or choose another region.",
+                    ErrorKind.SOURCE_UNAVAILABLE,
+                ) from err
+            return np.ascontiguousarray(voxels, dtype=self.dtype)
+
+        return PendingRead(array[roi.slices()].read(order="C"), finish)
 
     def read_chunk(self, level: int) -> Coordinate:
         """Return the box (z, y, x) that is fetched and decoded as one at a level."""

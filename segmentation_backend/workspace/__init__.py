@@ -8,10 +8,12 @@ from segmentation_backend.workspace.drawn_regions import parse_sections
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
 from segmentation_backend.workspace.found import FoundSoFar
+from segmentation_backend.workspace.image_chunks import ImageChunk, ImageChunks
 from segmentation_backend.workspace.planning import VOXEL_SIZES_NM, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
 from segmentation_backend.workspace.published import NO_LABELS
 from segmentation_backend.workspace.strokes import Stroke, decode_mask, encode_mask
+from segmentation_backend.workspace.waiting import WaitingRoom
 from segmentation_backend.workspace.workspace import Workspace
 
 __all__ = [
@@ -24,11 +26,14 @@ __all__ = [
     "EncodedChunk",
     "FoundSoFar",
     "GreyRange",
+    "ImageChunk",
+    "ImageChunks",
     "LabelForm",
     "SegmentationPlan",
     "SplitPreview",
     "Stroke",
     "VolumeInfo",
+    "WaitingRoom",
     "Workspace",
     "decode_mask",
     "encode_mask",

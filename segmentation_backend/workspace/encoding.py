@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import compressed_segmentation
 import numpy as np
@@ -19,6 +17,7 @@ import zstandard
 from segmentation_backend.errors import ErrorKind, FormatError, NotFoundError, ResourceError
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels import LabelRepository, LabelView
+from segmentation_backend.workspace.bounded import Bounded
 
 __all__ = [
     "BLOCK",
@@ -46,7 +45,6 @@ _MOST_VIEWS = 64
 _MOST_TAGS = 16_384
 """About 7 MB: the chunks that two screens show, over hundreds of versions."""
 
-Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
@@ -111,9 +109,9 @@ class LabelChunks:
 
     def __init__(self, capacity_bytes: int = 32 * 2**20) -> None:
         """Keep at most `capacity_bytes` of encoded chunks."""
-        self._views: _Bounded[tuple[str, int], LabelView] = _Bounded(_MOST_VIEWS, lambda _: 1)
-        self._tags: _Bounded[tuple[str, int, int, Roi], str] = _Bounded(_MOST_TAGS, lambda _: 1)
-        self._encoded: _Bounded[tuple[str, int, Roi, LabelForm, str], bytes] = _Bounded(
+        self._views: Bounded[tuple[str, int], LabelView] = Bounded(_MOST_VIEWS, lambda _: 1)
+        self._tags: Bounded[tuple[str, int, int, Roi], str] = Bounded(_MOST_TAGS, lambda _: 1)
+        self._encoded: Bounded[tuple[str, int, Roi, LabelForm, str], bytes] = Bounded(
             capacity_bytes, len
         )
 
@@ -172,31 +170,3 @@ def readable(read: Callable[[], Value]) -> Value:
         raise ResourceError(err.message, err.kind) from err
     except NotFoundError as err:
         raise ResourceError(err.message, ErrorKind.SOURCE_UNAVAILABLE) from err
-
-
-class _Bounded(Generic[Key, Value]):
-    """The values used last, as many as `capacity` holds; thread-safe."""
-
-    def __init__(self, capacity: int, weigh: Callable[[Value], int]) -> None:
-        self._capacity = capacity
-        self._weigh = weigh
-        self.weight = 0
-        self._values: OrderedDict[Key, Value] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Key) -> Value | None:
-        with self._lock:
-            value = self._values.get(key)
-            if value is not None:
-                self._values.move_to_end(key)
-            return value
-
-    def put(self, key: Key, value: Value) -> None:
-        with self._lock:
-            if key in self._values:
-                return
-            self._values[key] = value
-            self.weight += self._weigh(value)
-            while self.weight > self._capacity:
-                _, dropped = self._values.popitem(last=False)
-                self.weight -= self._weigh(dropped)

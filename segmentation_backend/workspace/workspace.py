@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from segmentation_backend.workspace.encoding import (
 )
 from segmentation_backend.workspace.label_edits import LabelEdits
 from segmentation_backend.workspace.label_history import LabelHistory
+from segmentation_backend.workspace.opening import Opening
 from segmentation_backend.workspace.planning import check_choice
 from segmentation_backend.workspace.previews import Previews, SplitPreview
 from segmentation_backend.workspace.published import choose, read_beside
@@ -61,13 +63,9 @@ MAX_CUTOUT_VOXELS = 2**27
 class _Opened:
     info: VolumeInfo
     repository: LabelRepository
-    open_image: Callable[[], Volume]
+    image: Opening[Volume]
+    """Opened when first read: a list of volumes must not wait for any of them."""
     beside: Mapping[str, LabelBase]
-
-    @cached_property
-    def image(self) -> Volume:
-        """The image, opened when first read: a list of volumes must not wait for any of them."""
-        return self.open_image()
 
 
 class Workspace(LabelEdits, LabelHistory, Segmenting):
@@ -200,10 +198,6 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
 
     # Reading
 
-    def image_chunk(self, volume: str, level: int, roi: Roi) -> npt.NDArray[Any]:
-        """Return image voxels (z, y, x) of a level."""
-        return self._open(volume).image.read(roi, level)
-
     def label_chunk(
         self,
         volume: str,
@@ -266,7 +260,7 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
                 ErrorKind.ROI_TOO_LARGE,
             )
         if layer == "image":
-            return opened.image.read(roi, level)
+            return self.image(volume).read(roi, level)
         return opened.repository.at(version).read(roi, level)
 
     def objects(
@@ -328,7 +322,11 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
 
     def image(self, volume: str) -> Volume:
         """Return the image of a volume, opened."""
-        return self._open(volume).image
+        return self.begin_image(volume).result()
+
+    def begin_image(self, volume: str) -> Future[Volume]:
+        """Begin to open the image of a volume, where it is not open yet, without waiting for it."""
+        return self._open(volume).image.begin()
 
     def counted_share(self, volume: str) -> float:
         """Return how much of a volume's base labels is counted, 0 to 1; 1 without any."""
@@ -369,7 +367,7 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
                     packs=self.packs_of(name),
                     base=base,
                 )
-                opened = self._opened[name] = _Opened(
-                    info, repository, partial(self._catalog.image, name), self._all_beside(info)
-                )
+                image = Opening(partial(self._catalog.image, name))
+                opened = _Opened(info, repository, image, self._all_beside(info))
+                self._opened[name] = opened
             return opened

@@ -285,10 +285,10 @@ def test_image_files_are_read_in_place_and_chunk_stores_imported_on_demand(
     size = (8.0, 8.0, 8.0)
     workspace.register("direct", str(tmp_path / "stack.npy"), voxel_size=size, in_place=True)
     assert not (workspace.data_dir / "images" / "direct.zarr").exists()
-    np.testing.assert_array_equal(workspace.image_chunk("direct", 0, WHOLE), voxels)
+    np.testing.assert_array_equal(workspace.image("direct").read(WHOLE), voxels)
     imported = workspace.data_dir / "images" / "cell.zarr"
     workspace.register("again", str(imported), in_place=False)
     assert (workspace.data_dir / "images" / "again.zarr").is_dir()
     np.testing.assert_array_equal(
-        workspace.image_chunk("again", 0, WHOLE), workspace.image_chunk("cell", 0, WHOLE)
+        workspace.image("again").read(WHOLE), workspace.image("cell").read(WHOLE)
     )

@@ -262,7 +262,7 @@ def test_a_chunk_that_cannot_be_read_is_never_shown_as_empty(
         raise ResourceError("The network is away.", ErrorKind.SOURCE_UNAVAILABLE)
 
     wanted = address(client, "/image/cell", IMAGE_CORNER)
-    monkeypatch.setattr(Volume, "read", fail)
+    monkeypatch.setattr(Volume, "begin_read", fail)
     expect_error(client.get(wanted), 503, "source-unavailable")
 
 
