@@ -25,7 +25,7 @@ RESEARCH = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_research.pt",
-    sha256="57d83fef7bd02771810b8c217139516c90cb659ecda13e6eda5f9de6d2bc85c0",
+    sha256="9b48ac9e086458803181400327c3cf7f73f2e05e06eec091915b6e12ca7e6c0c",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class TrainingConfig:
     warm_up: float = 0.3
     """Share of the iterations in which the learning rate rises; it falls in the others."""
     weight_decay: float = 0.02
+    norm_momentum: float = 0.1
+    """Share of each batch in the running statistics of the norms: less where sources differ."""
     heatmap_sigma: float = 8.0
     """Width of a centre's Gaussian, pixels."""
     favour_small: bool = False
@@ -86,6 +88,11 @@ class TrainingConfig:
         if self.crop < 32 or self.crop % 16:
             raise InvalidInputError(
                 f"crop must be a multiple of 16 and at least 32, not {self.crop}.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        if not 0 < self.norm_momentum <= 1:
+            raise InvalidInputError(
+                f"norm_momentum must be above 0 and at most 1, not {self.norm_momentum}.",
                 ErrorKind.INVALID_PARAMETER,
             )
         for name in ("iterations", "batch", "checkpoint_every", "threads"):
@@ -173,14 +180,17 @@ def research_run(output: Path, data: Path | None) -> TrainingConfig:
             ErrorKind.INVALID_PARAMETER,
         )
     package = resources.files("segmentation_backend.models") / "weights_data"
+    shares = {"fibsem_fly_fib25": 1.8}
+    volumes = tuple(replace(v, weight=shares.get(v.name, v.weight)) for v in every_volume(data))
     return TrainingConfig(
         output=output,
-        volumes=every_volume(data),
-        synthetic=SyntheticSet(weight=0.5),
-        augmentation=Augmentation(scale=(0.6, 1.7), untouched=0.6),
-        iterations=1500,
+        volumes=volumes,
+        synthetic=SyntheticSet(weight=0.3),
+        augmentation=Augmentation(scale=(0.7, 1.45), untouched=0.7),
+        iterations=2600,
         favour_small=True,
         start=Path(str(package / EMBEDDED.file_name)),
-        learning_rate=2e-3,
-        warm_up=0.05,
+        learning_rate=1.2e-3,
+        warm_up=0.03,
+        norm_momentum=0.03,
     )

@@ -63,6 +63,9 @@ class _Run:
         if config.start is not None:
             begun = read_network(config.start.read_bytes(), config.start.name)
             network.load_state_dict(begun.state_dict())
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = config.norm_momentum
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate

@@ -181,6 +181,18 @@ def test_a_run_begins_with_the_weights_it_is_given(tmp_path):
     assert written == hashlib.sha256(first.read_bytes()).hexdigest()
 
 
+def test_the_norms_follow_the_batches_as_slowly_as_is_asked(tmp_path):
+    def moved(momentum):
+        run = config(tmp_path, f"norm{momentum}", iterations=1, norm_momentum=momentum)
+        state = _state(train(run))
+        means = torch.cat([v for k, v in state.items() if k.endswith("running_mean")])
+        return float(means.abs().sum())
+
+    assert moved(0.01) == pytest.approx(moved(0.1) / 10, rel=0.02)
+    with pytest.raises(InvalidInputError, match="norm_momentum"):
+        config(tmp_path, "none", norm_momentum=0)
+
+
 def _state(path):
     return read_network(path.read_bytes(), path.name).state_dict()
 
