@@ -19,6 +19,7 @@ from segmentation_backend.errors import (
     ResourceError,
     SegmentationError,
 )
+from segmentation_backend.sources.secrets import without_secrets
 
 __all__ = ["STATUS", "error_body", "init_app", "new_request_id", "request_id", "status_of"]
 
@@ -68,7 +69,7 @@ def error_body(kind: ErrorKind, message: str, status: int) -> dict[str, Any]:
         "ok": False,
         "error": {
             "kind": str(kind),
-            "message": message,
+            "message": without_secrets(message),
             "status": status,
             "request_id": request_id(),
         },

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.config import load_config
 from app.lifeline import die_with_parent
+from app.memory import give_large_blocks_back
 
 __all__ = ["on_starting", "post_fork", "worker_exit"]
 
@@ -31,8 +32,9 @@ def on_starting(_server: Any) -> None:  # noqa: ANN401  (gunicorn's own untyped 
 
 
 def post_fork(_server: Any, _worker: Any) -> None:  # noqa: ANN401
-    """Tie a worker process to the master."""
+    """Tie a worker process to the master, and keep it small."""
     die_with_parent()
+    give_large_blocks_back()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401

@@ -10,7 +10,10 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +25,23 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Web:
+    """A running server."""
+
+    port: int
+    pid: int
+    """Of the process that was started: gunicorn's master."""
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children()
+
+    def cpu_s(self) -> float:
+        """CPU time of the server and all its workers so far."""
+        everyone = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        return sum(sum(one.cpu_times()[:2]) for one in everyone)
+
+
 @contextmanager
 def gunicorn(
     environment: Mapping[str, str],
@@ -29,8 +49,8 @@ def gunicorn(
     app: str = "app.wsgi:make_app()",
     ready: str = "/healthz",
     folders: Sequence[Path] = (),
-) -> Iterator[int]:
-    """Run an application with our settings until the block ends; yield its port.
+) -> Iterator[Web]:
+    """Run an application with our settings until the block ends.
 
     `ready` is a path it answers, `folders` are where it is imported from.
     """
@@ -43,8 +63,8 @@ def gunicorn(
         ],
         f"http://127.0.0.1:{port}{ready}",
         {**os.environ, **environment, "PYTHONPATH": paths},
-    ):
-        yield port
+    ) as process:
+        yield Web(port, process.pid)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from segmentation_backend.errors import (
     ResourceError,
     SegmentationError,
 )
+from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.specs import Location
 
 __all__ = [
@@ -84,6 +85,7 @@ def translate(error: Exception, what: str) -> SegmentationError:
     # What follows "[tensorstore_spec=" is for programmers, and long.
     reason = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0]
     status = reason.partition(":")[0]
+    what, reason = without_secrets(what), without_secrets(reason)
     if "No space left" in reason or getattr(error, "errno", None) == errno.ENOSPC:
         return ResourceError(
             f"The disk is full while writing {what}; free some space and try again.",

@@ -12,6 +12,7 @@ from segmentation_backend.geometry import Coordinate, ScaleLevel, VoxelSize, par
 from segmentation_backend.labels import BaseDescription, LabelBase, describe_base
 from segmentation_backend.labels.base_levels import plan_base_levels
 from segmentation_backend.sources.labels import LabelArrays, open_labels
+from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.volume import Volume
 
@@ -47,7 +48,7 @@ class BaseRecord:
 
     def summary(self) -> dict[str, Any]:
         """Return the record as the HTTP interface shows it."""
-        return {"source": self.source, "dtype": self.description.dtype}
+        return {"source": without_secrets(self.source), "dtype": self.description.dtype}
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as it is kept."""

@@ -28,6 +28,7 @@ from segmentation_backend.sources.contrast import Contrast, StatedRange, choose_
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.readers import is_stack
+from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings, locate
 from segmentation_backend.sources.volume import Volume, open_volume
 from segmentation_backend.workspace.bases import BaseRecord, adopt_base
@@ -97,7 +98,7 @@ class VolumeInfo:
         shown, source = self._shown
         return {
             "name": self.name,
-            "image": self.source,
+            "image": without_secrets(self.source),
             "labels": None if self.labels is None else self.labels.summary(),
             "dtype": self.dtype,
             "bounds": self.bounds.to_json(),

@@ -82,7 +82,8 @@ class ImageChunks:
             return known
         still_wanted()
         opening = self._open_image(volume)
-        self._room.wait(volume, lambda s: not wait_for([opening], s).not_done, still_wanted)
+        if not opening.done():
+            self._room.wait(volume, lambda s: not wait_for([opening], s).not_done, still_wanted)
         image = opening.result()
         read = self._join(place)
         if isinstance(read, ImageChunk):

@@ -19,6 +19,7 @@ from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
 from segmentation_backend.labels.confidence import Confidence
 from segmentation_backend.models.registry import ModelSpec, find_model
+from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.drawn_regions import across
@@ -345,7 +346,7 @@ def _provenance(
     return {
         **plan.to_json(),
         "class_name": opened.spec.class_names.get(opened.spec.class_of(plan.class_id)),
-        "image": info.source,
+        "image": without_secrets(info.source),
         **opened.provenance(grid, plan.parameters.fine_boundaries),
         "contrast": None if contrast is None else {"mean": contrast.mean, "std": contrast.std},
         "software": f"mitoglance {version('mitoglance')}",

@@ -11,8 +11,8 @@ from segmentation_backend.errors import ErrorKind, ResourceError
 
 __all__ = ["WaitingRoom"]
 
-GRACE_S = 0.25
-"""What every request may wait: far longer than a disk takes, so that only slow sources are seen."""
+GRACE_S = 1.0
+"""What every request may wait: longer than a disk takes on a busy machine, and opening a volume."""
 SHORT_GRACE_S = 0.02
 """The same while a volume's places are taken: what is in memory is still found."""
 LOOK_EVERY_S = 0.1

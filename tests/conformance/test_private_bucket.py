@@ -84,6 +84,28 @@ def test_keys_of_a_private_bucket_stay_on_the_server(
         assert secret not in caplog.text
 
 
+def test_keys_in_an_address_are_shown_to_nobody(s3: Any, tmp_path: Path, web: Any) -> None:
+    spec = {
+        "driver": "zarr",
+        "kvstore": {"driver": "file", "path": f"{web.root}/em.zarr/"},
+        "metadata": {"shape": VOXELS.shape, "chunks": [32, 64, 64], "dtype": "|u1"},
+    }
+    ts.open(spec, create=True).result().write(VOXELS).result()
+    looking = Looking(create_app(Config(data_dir=tmp_path / "data", sources="any")).test_client())
+    server = web.address.partition("://")[2]
+    address = f"http://{KEY}:{TOKEN}@{server}/em.zarr"
+    body = {"name": "em", "image": address, "voxel_size": [8, 8, 8]}
+    made = looking.ask("/api/v1/volumes", 201, "POST", json=body).get_json()
+    assert made["image"] == f"http://…@{server}/em.zarr"
+    looking.ask("/api/v1/volumes", 409, "POST", json={**body, "image": address + "2"})
+    page = looking.ask("/d/em", 302)
+    token = page.headers["Location"].strip("/").split("/")[-1]
+    looking.ask(f"/events/{token}?poll=1", 200)
+    key = looking.ask("/image/em/info", 200).get_json()["scales"][0]["key"]
+    with web.failing("/0.0.0"):
+        looking.ask(f"/image/em/{key}/0-64_0-64_0-32", 503)
+
+
 def test_a_bucket_that_refuses_is_told_without_its_keys(s3: Any, tmp_path: Path) -> None:
     s3.put("locked/em.zarr/.zarray", b"{}", public=False)
     for endpoint, keys in ((s3.endpoint, (None, None)), ("http://127.0.0.1:1", (KEY, SECRET))):

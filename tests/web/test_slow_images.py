@@ -121,8 +121,8 @@ def served(source: Source, tmp_path: Path) -> Iterator[Served]:
         "MITOGLANCE_WORKERS": "1",
         "MITOGLANCE_THREADS": "6",
     }
-    with gunicorn(environment) as port:
-        yield Served(port, instance)
+    with gunicorn(environment) as web:
+        yield Served(web.port, instance)
 
 
 def until(condition: Callable[[], bool]) -> None:
