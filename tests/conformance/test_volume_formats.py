@@ -18,6 +18,7 @@ from PIL import Image
 
 from segmentation_backend.errors import (
     ErrorKind,
+    FormatError,
     InvalidInputError,
     NotFoundError,
     ResourceError,
@@ -583,3 +584,15 @@ def test_private_bucket_opens_with_keys_and_is_refused_without(s3, tmp_path):
 def test_unreachable_server_is_named():
     with pytest.raises(ResourceError, match="cannot be reached"):
         open_volume("http://127.0.0.1:9/em.zarr")
+
+
+def test_document_that_is_too_large_is_not_fetched(s3, tmp_path):
+    spaces = b" " * (2**24 + 1)
+    s3.put("large.zarr/zarr.json", spaces)
+    cloud = CloudSettings(endpoint_url=s3.endpoint)
+    with pytest.raises(FormatError, match=r"zarr\.json has more than 16777216 bytes"):
+        open_volume(s3.url("large.zarr"), cloud=cloud)
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as archive:
+        archive.writestr("zarr.json", spaces)
+    with pytest.raises(FormatError, match=r"zarr\.json has more than 16777216 bytes"):
+        open_volume(str(tmp_path / "large.zip"))
