@@ -96,6 +96,13 @@ def translate(error: Exception, what: str) -> SegmentationError:
             f"The disk is full while writing {what}; free some space and try again.",
             ErrorKind.DISK_FULL,
         )
+    if "was ignored by server" in reason:
+        return FormatError(
+            f"The server of {what} gives no parts of a file, which archives and shards are read "
+            "by. Download the file and open it here, or put it on a server that answers range "
+            "requests.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
     if status in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         return ResourceError(
             f"Access to {what} was refused; if it is not public, set the credentials of its "
