@@ -19,7 +19,7 @@ from segmentation_backend.errors import (
     ResourceError,
     SegmentationError,
 )
-from segmentation_backend.sources.specs import Location, locate
+from segmentation_backend.sources.specs import Location
 from segmentation_backend.sources.web_documents import (
     DocumentTooLargeError,
     key_url,
@@ -155,13 +155,9 @@ def _begin_web(location: Location, names: list[str]) -> list[_Finish]:
     def fetch(name: str) -> bytes | None:
         url = key_url(location.root, location.path, name)
         try:
-            return read_web_document(
-                url, _MAX_DOCUMENT, lambda other: locate(other, location.cloud)
-            )
+            return read_web_document(url, _MAX_DOCUMENT)
         except DocumentTooLargeError as err:
             raise _too_large(f"{location.url}/{name}", str(err)) from err
-        except SegmentationError:
-            raise
         except ValueError as err:
             raise translate(err, location.url) from err
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable
 from functools import lru_cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO
@@ -40,26 +39,25 @@ def key_url(server: str, path: str, name: str) -> str:
     return f"{base}/{quote(key, safe=_SAFE)}{mark}{query}"
 
 
-def read_web_document(url: str, limit: int, admit: Callable[[str], object]) -> bytes | None:
+def read_web_document(url: str, limit: int) -> bytes | None:
     """Return what an address serves, or None where there is nothing.
 
-    At most one byte more than `limit` is read, and nothing waits for longer than two minutes.
-    `admit` is called with each address that the server redirects to and raises for one that may
-    not be opened. Raises DocumentTooLargeError, and ValueError that begins with the status code
-    that tensorstore would give.
+    At most one byte more than `limit` is read, nothing waits for longer than two minutes, and no
+    redirection is followed: it could lead to where nobody may look, and voxels would not come that
+    way either. Raises DocumentTooLargeError, and ValueError that begins with the status code that
+    tensorstore would give.
     """
     deadline = time.monotonic() + _DEADLINE_S
     for pause in (*_PAUSES_S, None):
         try:
-            with _open(url, admit) as answer:
+            with _open(url) as answer:
                 return _body(answer, limit, deadline)
         except HTTPError as err:
             err.close()
             if err.code in _MISSING:
                 return None
             if err.code < 500 and err.code not in _MAY_PASS:
-                status = _STATUS.get(err.code, "FAILED_PRECONDITION")
-                raise ValueError(f"{status}: HTTP {err.code} {err.reason}") from err
+                raise ValueError(_refusal(err)) from err
             failure: Exception = err
         except (OSError, HTTPException) as err:
             failure = err
@@ -69,9 +67,16 @@ def read_web_document(url: str, limit: int, admit: Callable[[str], object]) -> b
     raise ValueError(f"UNAVAILABLE: {getattr(failure, 'reason', None) or failure}") from failure
 
 
-def _open(url: str, admit: Callable[[str], object]) -> HTTPResponse:
+def _refusal(error: HTTPError) -> str:
+    status = _STATUS.get(error.code, "FAILED_PRECONDITION")
+    other = error.headers.get("Location", "")[:200]
+    hint = f": it is at {other} now; open that address" if 300 <= error.code < 400 else ""
+    return f"{status}: HTTP {error.code} {error.reason}{hint}"
+
+
+def _open(url: str) -> HTTPResponse:
     opener = urllib.request.build_opener(
-        _WatchedRedirects(admit), urllib.request.HTTPSHandler(context=_certificates())
+        _NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
     )
     # Some servers send away what says that it is a script.
     request = urllib.request.Request(url, headers={"User-Agent": "mitoglance"})
@@ -84,10 +89,7 @@ def _certificates() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class _WatchedRedirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, admit: Callable[[str], object]) -> None:
-        self._admit = admit
-
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
@@ -96,9 +98,8 @@ class _WatchedRedirects(urllib.request.HTTPRedirectHandler):
         msg: str,
         headers: HTTPMessage,
         newurl: str,
-    ) -> urllib.request.Request | None:
-        self._admit(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    ) -> None:
+        """Have a redirection be the error that its status says."""
 
 
 def _body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:

@@ -12,9 +12,9 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from segmentation_backend.errors import ErrorKind, FormatError, ReadOnlyError, ResourceError
+from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
 from segmentation_backend.sources import web_documents
-from segmentation_backend.sources.specs import CloudSettings, locate
+from segmentation_backend.sources.specs import locate
 from segmentation_backend.sources.stores import open_context, read_documents
 
 MIB = 2**20
@@ -79,9 +79,6 @@ class Hostile(BaseHTTPRequestHandler):
     def moved(self) -> None:
         self.begin(302, Location="good.json", Content_Length=0)
 
-    def elsewhere(self) -> None:
-        self.begin(302, Location="http://169.254.169.254/latest/meta-data", Content_Length=0)
-
     def log_message(self, *args: object) -> None:
         """Keep the test output clean."""
 
@@ -95,9 +92,8 @@ def address() -> Iterator[str]:
         server.shutdown()
 
 
-def read(address: str, *names: str, sources: str | None = None) -> dict[str, object]:
-    location = locate(f"{address}/em", CloudSettings(sources=sources))
-    return dict(read_documents(location, names, open_context()))
+def read(address: str, *names: str) -> dict[str, object]:
+    return dict(read_documents(locate(f"{address}/em"), names, open_context()))
 
 
 def test_a_document_without_an_end_does_not_fill_the_memory(address: str) -> None:
@@ -140,11 +136,11 @@ def test_what_may_not_be_read_is_named_unless_something_else_is_there(address: s
         read(address, "private.json", "nothing.json")
 
 
-def test_redirections_are_followed_to_places_that_may_be_opened(address: str) -> None:
-    assert read(address, "moved.json", sources=address) == {"moved.json": {"a": 1}}
-    with pytest.raises(ReadOnlyError, match="may not be opened") as error:
-        read(address, "elsewhere.json", sources=address)
-    assert error.value.kind is ErrorKind.SOURCE_REFUSED
+def test_redirections_are_named_and_not_followed(address: str) -> None:
+    Hostile.asked.clear()
+    with pytest.raises(FormatError, match=r"good\.json now; open that address"):
+        read(address, "moved.json")
+    assert Hostile.asked == ["/em/moved.json"]
 
 
 def test_a_query_belongs_to_every_file_and_odd_names_are_quoted(address: str) -> None:
