@@ -6,8 +6,9 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import tensorstore as ts
 
@@ -20,6 +21,11 @@ from segmentation_backend.errors import (
 )
 from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.specs import Location
+from segmentation_backend.sources.web_documents import (
+    DocumentTooLargeError,
+    key_url,
+    read_web_document,
+)
 
 __all__ = [
     "CACHE_BYTES",
@@ -48,6 +54,7 @@ _MAY_PASS = (
     "UNAVAILABLE",
 )
 _Result = TypeVar("_Result")
+_Finish: TypeAlias = Callable[[], bytes | None]
 
 
 def open_context(cache_bytes: int = CACHE_BYTES) -> ts.Context:
@@ -91,6 +98,13 @@ def translate(error: Exception, what: str) -> SegmentationError:
             f"The disk is full while writing {what}; free some space and try again.",
             ErrorKind.DISK_FULL,
         )
+    if "was ignored by server" in reason:
+        return FormatError(
+            f"The server of {what} gives no parts of a file, which archives and shards are read "
+            "by. Download the file and open it here, or put it on a server that answers range "
+            "requests.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        )
     if status in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         return ResourceError(
             f"Access to {what} was refused; if it is not public, set the credentials of its "
@@ -114,39 +128,94 @@ def read_documents(
 ) -> dict[str, dict[str, Any]]:
     """Return those of the named JSON files that exist (all are asked for at once).
 
-    Raises FormatError (UNSUPPORTED_FORMAT) for one that is not a JSON object, or too large.
+    Raises FormatError (UNSUPPORTED_FORMAT) for one that is not a JSON object, or too large; what
+    is too large is not read to its end.
     """
     names = list(names)
-    _refuse_large_files(location, names)
-    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
-    pending = {name: store.read(name) for name in names}
+    is_web = location.driver == "http" and location.archive is None
+    begin = partial(_begin_web, location) if is_web else partial(_begin_stored, location, context)
     documents, refused = {}, []
-    for name, future in pending.items():
+    for name, finish in zip(names, begin(names), strict=True):
         try:
-            result = wait(partial(_identity, future), location.url)
+            data = finish()
         except ResourceError as err:
             # Buckets that may not be listed refuse keys that are not there.
             if not str(err).startswith("Access"):
                 raise
             refused.append(err)
             continue
-        if result.state == "value":
-            documents[name] = _parse(result.value, f"{location.url}/{name}")
+        if data is not None:
+            documents[name] = _parse(data, f"{location.url}/{name}")
     if refused and not documents:
         raise refused[0]
     return documents
 
 
-def _identity(future: ts.Future[ts.KvStore.ReadResult]) -> ts.Future[ts.KvStore.ReadResult]:
-    return future
+def _begin_web(location: Location, names: list[str]) -> list[_Finish]:
+    """Return, for each file of a web server, what gives its bytes (None: it is not there)."""
 
-
-def _refuse_large_files(location: Location, names: Iterable[str]) -> None:
-    """Refuse a local document that is too large before it is in memory."""
-    folder = location.local_path
-    for name in names if folder else ():
+    def fetch(name: str) -> bytes | None:
+        url = key_url(location.root, location.path, name)
         try:
-            size = os.stat(os.path.join(str(folder), name)).st_size
+            return read_web_document(url, _MAX_DOCUMENT)
+        except DocumentTooLargeError as err:
+            raise _too_large(f"{location.url}/{name}", str(err)) from err
+        except ValueError as err:
+            raise translate(err, location.url) from err
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        return [pool.submit(fetch, name).result for name in names]
+
+
+def _begin_stored(location: Location, context: ts.Context, names: list[str]) -> list[_Finish]:
+    """Do the same for any other store; its server is not asked for more than a document may have.
+
+    A file on this machine says its size. Of others the byte after the last allowed one is asked
+    for: who has it, has too much, and the rest is never read.
+    """
+    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
+    if location.local_path is not None:
+        _refuse_large_files(location, names)
+        return [partial(_value, store.read(name), location.url) for name in names]
+    last = slice(_MAX_DOCUMENT, _MAX_DOCUMENT + 1)
+    probes = [store.read(name, byte_range=last) for name in names]
+    return [
+        _begin_small(store, name, probe, location.url)
+        for name, probe in zip(names, probes, strict=True)
+    ]
+
+
+def _begin_small(
+    store: ts.KvStore, name: str, probe: ts.Future[ts.KvStore.ReadResult], url: str
+) -> _Finish:
+    """Return what gives the bytes of a file, when `probe` has shown that they are not too many."""
+    try:
+        found = _value(probe, url)
+    except FormatError as err:
+        if not str(err.__cause__).startswith("OUT_OF_RANGE"):
+            return partial(_fail, err)
+        return partial(_value, store.read(name), url)
+    except ResourceError as err:
+        return partial(_fail, err)
+    if found is not None:
+        raise _too_large(f"{url}/{name}", f"more than {_MAX_DOCUMENT} bytes")
+    return lambda: None
+
+
+def _value(future: ts.Future[ts.KvStore.ReadResult], url: str) -> bytes | None:
+    result = wait(lambda: future, url)
+    return result.value if result.state == "value" else None
+
+
+def _fail(error: SegmentationError) -> bytes | None:
+    raise error
+
+
+def _refuse_large_files(location: Location, names: list[str]) -> None:
+    """Refuse a local document that is too large before it is in memory."""
+    for name in names:
+        try:
+            size = os.stat(os.path.join(str(location.local_path), name)).st_size
         except OSError:
             continue
         _check_size(size, f"{location.url}/{name}")
@@ -154,10 +223,14 @@ def _refuse_large_files(location: Location, names: Iterable[str]) -> None:
 
 def _check_size(size: int, what: str) -> None:
     if size > _MAX_DOCUMENT:
-        raise FormatError(
-            f"{what} has {size} bytes; metadata of an image have at most {_MAX_DOCUMENT}.",
-            ErrorKind.UNSUPPORTED_FORMAT,
-        )
+        raise _too_large(what, f"{size} bytes")
+
+
+def _too_large(what: str, size: str) -> FormatError:
+    return FormatError(
+        f"{what} has {size}; metadata of an image have at most {_MAX_DOCUMENT}.",
+        ErrorKind.UNSUPPORTED_FORMAT,
+    )
 
 
 def _parse(data: bytes, what: str) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """Doubles of the places that volumes come from: an S3 bucket and a plain web server."""
 
+import io
 import logging
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from google_bucket import byte_range, google_bucket, serving
 from moto.server import ThreadedMotoServer
 
 BUCKET = "em-data"
@@ -66,6 +67,8 @@ class Web:
     root: Path
     address: str = ""
     broken: str | None = None
+    gives_parts: bool = True
+    """Whether a request for some bytes of a zip archive is answered with them alone."""
 
     @contextmanager
     def failing(self, ending):
@@ -89,18 +92,33 @@ def web(tmp_path_factory):
             if double.broken and self.path.endswith(double.broken):
                 self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
                 return None
+            part = self.headers.get("Range")
+            if part and double.gives_parts and self.path.endswith(".zip"):
+                return self.send_part(Path(self.translate_path(self.path)).read_bytes(), part)
             return super().send_head()
+
+        def send_part(self, content, part):
+            begin, end = byte_range(part, len(content))
+            self.send_response(HTTPStatus.PARTIAL_CONTENT)
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
+            self.send_header("Content-Length", str(end - begin))
+            self.end_headers()
+            return io.BytesIO(content[begin:end])
 
         def log_message(self, *args):
             """Keep the test output clean."""
 
-    class Server(ThreadingHTTPServer):
-        # The default of 5 waiting connections costs a second when a reader opens more at once.
-        request_queue_size = 64
+    with serving(lambda *args: Handler(*args, directory=str(double.root))) as double.address:
+        yield double
 
-    server = Server(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(double.root)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    double.address = f"http://127.0.0.1:{server.server_port}"
-    yield double
-    server.shutdown()
-    server.server_close()
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory):
+    """Return a folder that is the content of a bucket of Google's.
+
+    tensorstore asks once where Google is, so that there is one for the whole run.
+    """
+    root = tmp_path_factory.mktemp("google")
+    with google_bucket(root) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENSORSTORE_GCS_HTTP_URL", address)
+        yield root

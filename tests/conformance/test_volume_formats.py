@@ -14,10 +14,12 @@ import pytest
 import tensorstore as ts
 import tifffile
 import zarr
+from google_bucket import GOOGLE_BUCKET
 from PIL import Image
 
 from segmentation_backend.errors import (
     ErrorKind,
+    FormatError,
     InvalidInputError,
     NotFoundError,
     ResourceError,
@@ -64,6 +66,11 @@ class VolumeContract:
             self.write(web.root / name)
             address, settings = f"{web.address}/{name}", CloudSettings()
             return address, settings, lambda path, data: change(web.root / name / path, data)
+        if self.place == "google":
+            root = request.getfixturevalue("google")
+            self.write(root / name)
+            address = f"gs://{GOOGLE_BUCKET}/{name}"
+            return address, CloudSettings(), lambda path, data: change(root / name / path, data)
         local = folder / self.file
         self.write(local)
         if self.place == "local":
@@ -389,8 +396,12 @@ class Zipped(VolumeContract):
         if self.place == "local":
             return super().publish(folder, request)
         self.write(folder / self.file)
-        s3 = request.getfixturevalue("s3")
         name = f"{type(self).__name__}-{folder.name}.zip"
+        if self.place == "http":
+            web = request.getfixturevalue("web")
+            shutil.copy(folder / self.file, web.root / name)
+            return f"{web.address}/{name}", CloudSettings(), None
+        s3 = request.getfixturevalue("s3")
         s3.put(name, (folder / self.file).read_bytes())
         return s3.url(name), CloudSettings(endpoint_url=s3.endpoint), None
 
@@ -420,6 +431,26 @@ class TestZippedOmeZarr(Zipped, TestOmeZarr05):
 class TestZippedN5OnS3(Zipped, TestN5Pyramid):
     arrays = TestN5Pyramid
     place = "s3"
+
+
+class TestZippedOmeZarrOverHttp(Zipped, TestOmeZarr05):
+    arrays = TestOmeZarr05
+    place = "http"
+
+    def test_server_that_gives_no_parts_is_named(self, web, tmp_path):
+        self.write(tmp_path / "a.zip")
+        # An archive as large as a part that is asked for is read whole anyway.
+        with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+            archive.writestr("filler", bytes(2**17))
+        shutil.copy(tmp_path / "a.zip", web.root / "large.zip")
+        volume = open_volume(f"{web.address}/large.zip")
+        np.testing.assert_array_equal(volume.read(volume.bounds), truth())
+        web.gives_parts = False
+        try:
+            with pytest.raises(FormatError, match=r"no parts of a file.*Download"):
+                open_volume(f"{web.address}/large.zip", cache_bytes=1)
+        finally:
+            web.gives_parts = True
 
 
 class ImageFile(VolumeContract):
@@ -565,6 +596,18 @@ class TestOmeZarrOverHttp(TestOmeZarr05):
         assert volume.read(Roi((0, 0, 0), (1, 1, 1))) == truth()[0, 0, 0]
 
 
+class TestOmeZarrOnGoogle(TestOmeZarr04):
+    place = "google"
+
+
+class TestPrecomputedShardsOnGoogle(TestPrecomputedShards):
+    place = "google"
+
+
+class TestContainerOnGoogle(TestOpenOrganelleContainer):
+    place = "google"
+
+
 class TestPrecomputedOverHttp(TestPrecomputed):
     place = "http"
 
@@ -583,3 +626,15 @@ def test_private_bucket_opens_with_keys_and_is_refused_without(s3, tmp_path):
 def test_unreachable_server_is_named():
     with pytest.raises(ResourceError, match="cannot be reached"):
         open_volume("http://127.0.0.1:9/em.zarr")
+
+
+def test_document_that_is_too_large_is_not_fetched(s3, tmp_path):
+    spaces = b" " * (2**24 + 1)
+    s3.put("large.zarr/zarr.json", spaces)
+    cloud = CloudSettings(endpoint_url=s3.endpoint)
+    with pytest.raises(FormatError, match=r"zarr\.json has more than 16777216 bytes"):
+        open_volume(s3.url("large.zarr"), cloud=cloud)
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as archive:
+        archive.writestr("zarr.json", spaces)
+    with pytest.raises(FormatError, match=r"zarr\.json has more than 16777216 bytes"):
+        open_volume(str(tmp_path / "large.zip"))

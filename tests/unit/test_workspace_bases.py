@@ -23,7 +23,11 @@ from segmentation_backend.errors import (
 )
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.sources.labels import LABEL_DTYPES, open_labels
+from segmentation_backend.sources.specs import CloudSettings
+from segmentation_backend.sources.volume import open_volume
 from segmentation_backend.workspace import EditContext, Workspace
+from segmentation_backend.workspace.bases import BaseRecord, adopt_base, open_base
+from segmentation_backend.workspace.published import read_beside
 
 IMAGE = (40, 100, 120)
 ANA = EditContext("ana")
@@ -203,6 +207,75 @@ def test_labels_of_a_part_lie_where_their_metadata_say(
     again.merge("cell", ids=[1, 2], points=None, edit=ANA)
     assert again.at("cell").root_at((z, y, x + 10)) == 1
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("offset", "is_coarse_stored"),
+    [((8, 20, 10), True), ((7, 21, 3), False), ((72, 0, 48), True), ((0, -6, -66), True)],
+)
+def test_labels_of_a_part_are_placed_voxel_for_voxel(
+    tmp_path: Path, offset: Coordinate, is_coarse_stored: bool
+) -> None:
+    """As base and beside, at every level, in the box around them and before and after it."""
+    write(tmp_path / "em.zarr", (120, 120, 120), (8, 8, 8), dtype="uint8")
+    own = np.random.default_rng(0).integers(1, 2**40, (40, 50, 70), dtype=np.uint64)
+    # Marked, so that it shows whether level 1 is the stored one or computed.
+    coarse = own[::2, ::2, ::2] + 2**41
+    labels = pyramid(tmp_path / "l.zarr", [own, coarse], [o * 8.0 for o in offset])
+    image = open_volume(str(tmp_path / "em.zarr"))
+    record = adopt_base(labels, image, CloudSettings())
+    assert record.offset == offset
+    base = open_base(BaseRecord.from_json(record.to_json()), CloudSettings(), tmp_path / "caches")
+    placed = [on_image(own, offset), None]
+    if is_coarse_stored:
+        z, y, x = (o // 2 for o in offset)
+        placed[1] = on_image(coarse, (z, y, x))
+    for level, expected in enumerate(placed):
+        whole = Roi((0, 0, 0), base.levels[level].shape)
+        found = read_beside(base, whole, level)
+        if expected is not None:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            # Its voxels lie between those of the image's level: the mode of the level below.
+            z, y, x = (-(-side // 2) for side in placed[0].shape)
+            assert found.shape == (z, y, x)
+            assert found.max() < 2**41
+            assert not found[: offset[0] // 2].any()
+    workspace = Workspace(tmp_path / "data")
+    info = register(workspace, labels)
+    assert info.bounds.shape == placed[0].shape
+    np.testing.assert_array_equal(workspace.cutout("cell", info.bounds), placed[0])
+    workspace.close()
+
+
+def pyramid(folder: Path, levels: list[np.ndarray], translation: list[float]) -> str:
+    """Write an OME-Zarr of 8 nm whose first voxel's corner is at `translation` + half a voxel."""
+    datasets = []
+    for number, voxels in enumerate(levels):
+        array = zarr.create_array(
+            folder / f"s{number}",
+            shape=voxels.shape,
+            chunks=(32, 48, 64),
+            dtype=voxels.dtype,
+            zarr_format=2,
+        )
+        array[...] = voxels
+        edge = 8.0 * 2**number
+        shift = [by + (edge - 8.0) / 2 for by in translation]
+        steps = [{"type": "scale", "scale": [edge] * 3}]
+        steps.append({"type": "translation", "translation": shift})
+        datasets.append({"path": f"s{number}", "coordinateTransformations": steps})
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    multiscale = {"version": "0.4", "axes": axes, "datasets": datasets}
+    (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    (folder / ".zattrs").write_text(json.dumps({"multiscales": [multiscale]}))
+    return str(folder)
+
+
+def on_image(voxels: np.ndarray, offset: Coordinate) -> np.ndarray:
+    """Return background with the labels at an offset; what lies before the corner is cut off."""
+    cut = voxels[tuple(slice(max(0, -o), None) for o in offset)]
+    return np.pad(cut, [(max(0, o), 0) for o in offset])
 
 
 def test_the_labels_of_another_tool_lie_on_the_image_in_nanometres(

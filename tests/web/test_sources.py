@@ -142,6 +142,23 @@ def test_the_rule_stays_with_a_volume_and_is_asked_again_when_it_is_opened(
     assert error.value.kind is ErrorKind.SOURCE_REFUSED
     with pytest.raises(ReadOnlyError):
         later.cutout("cell", whole)
+    # Whoever asks for it over HTTP is told so, whichever way they ask.
+    app = create_app(Config(data_dir=tmp_path / "many", host="0.0.0.0", sources=str(allowed)))
+    client, cell = app.test_client(), f"{VOLUMES}/cell"
+    scale = client.get("/labels/cell/info").get_json()["scales"][0]["key"]
+    for answer in (
+        client.get(f"/labels/cell/{scale}/0-8_0-8_0-8"),
+        client.get(f"/image/cell/{scale}/0-8_0-8_0-8"),
+        client.get("/zarr/cell/0/c/0/0/0"),
+        client.get(f"{cell}/cutout?offset=0,0,0&shape=8,8,8"),
+        client.get(f"{cell}/objects/3"),
+        client.get(f"{cell}/blame?point=1,1,1"),
+        client.post(f"{cell}/merge", json={"points": [[1, 1, 1], [2, 2, 2]]}),
+    ):
+        assert "labels.zarr may not" in expect_error(answer, 403, "source-refused") or (
+            "em.zarr may not" in answer.get_json()["error"]["message"]
+        )
+    app.extensions["mitoglance"].workspace.close()
     # Whoever runs the server opens what they like.
     assert later.register("mine", str(tmp_path / "em.zarr")).sources is None
     assert later.image("mine").read(whole).max() == 199

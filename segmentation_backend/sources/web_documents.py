@@ -1,0 +1,119 @@
+"""Small files of web servers, which may be hostile: never more in memory than was asked for.
+
+tensorstore has no bound on what an http server answers: one without an end fills the memory. So
+the metadata, which come first and say whether there is an image at all, are read here.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.request
+from functools import lru_cache
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from typing import IO
+from urllib.error import HTTPError
+from urllib.parse import quote
+
+__all__ = ["DocumentTooLargeError", "key_url", "read_web_document"]
+
+_TIMEOUT_S = 30.0
+_DEADLINE_S = 120.0
+_PAUSES_S = (0.2, 0.4, 0.8, 1.6)
+"""Before each further attempt, where the server is busy or does not answer."""
+_PIECE = 2**16
+_SAFE = "/~!$&'()*+,;=:@"
+_STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
+_MAY_PASS = (408, 429)
+_MISSING = (404, 410)
+
+
+class DocumentTooLargeError(Exception):
+    """The document is larger than allowed; what is known of its size is in the message."""
+
+
+def key_url(server: str, path: str, name: str) -> str:
+    """Return the address of a file below a path; a query of the server belongs to every file."""
+    base, mark, query = server.partition("?")
+    key = "/".join(part for part in (path, name) if part)
+    return f"{base}/{quote(key, safe=_SAFE)}{mark}{query}"
+
+
+def read_web_document(url: str, limit: int) -> bytes | None:
+    """Return what an address serves, or None where there is nothing.
+
+    At most one byte more than `limit` is read, nothing waits for longer than two minutes, and no
+    redirection is followed: it could lead to where nobody may look, and voxels would not come that
+    way either. Raises DocumentTooLargeError, and ValueError that begins with the status code that
+    tensorstore would give.
+    """
+    deadline = time.monotonic() + _DEADLINE_S
+    for pause in (*_PAUSES_S, None):
+        try:
+            with _open(url) as answer:
+                return _body(answer, limit, deadline)
+        except HTTPError as err:
+            err.close()
+            if err.code in _MISSING:
+                return None
+            if err.code < 500 and err.code not in _MAY_PASS:
+                raise ValueError(_refusal(err)) from err
+            failure: Exception = err
+        except (OSError, HTTPException) as err:
+            failure = err
+        if pause is None or time.monotonic() + pause > deadline:
+            break
+        time.sleep(pause)
+    raise ValueError(f"UNAVAILABLE: {getattr(failure, 'reason', None) or failure}") from failure
+
+
+def _refusal(error: HTTPError) -> str:
+    status = _STATUS.get(error.code, "FAILED_PRECONDITION")
+    other = error.headers.get("Location", "")[:200]
+    hint = f": it is at {other} now; open that address" if 300 <= error.code < 400 else ""
+    return f"{status}: HTTP {error.code} {error.reason}{hint}"
+
+
+def _open(url: str) -> HTTPResponse:
+    opener = urllib.request.build_opener(
+        _NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
+    )
+    # Some servers send away what says that it is a script.
+    request = urllib.request.Request(url, headers={"User-Agent": "mitoglance"})
+    answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
+    return answer
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        """Have a redirection be the error that its status says."""
+
+
+def _body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:
+    promised = answer.length
+    if promised is not None and promised > limit:
+        raise DocumentTooLargeError(f"{promised} bytes")
+    body = bytearray()
+    # One read of the socket at a time: a server that sends a byte now and then meets the deadline.
+    while piece := answer.read1(min(_PIECE, limit + 1 - len(body))):
+        body += piece
+        if len(body) > limit:
+            raise DocumentTooLargeError(f"more than {limit} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all of it came within {_DEADLINE_S:.0f} s")
+    if promised is not None and len(body) < promised:
+        raise HTTPException(f"{len(body)} of {promised} bytes arrived")
+    return bytes(body)
