@@ -10,7 +10,14 @@ from app.services import services
 from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.workspace import CatalogueView, Dataset, VolumeInfo
 
-__all__ = ["MOST_CARDS", "Card", "catalogue_cards", "image_origins", "published_view"]
+__all__ = [
+    "MOST_CARDS",
+    "Card",
+    "catalogue_cards",
+    "image_origins",
+    "published_view",
+    "size_text",
+]
 
 MOST_CARDS = 500
 """More would be slow to look at; `mitoglance catalogue` and the HTTP interface have all."""
@@ -51,7 +58,7 @@ def _card(dataset: Dataset, volume: str | None) -> Card:
     crops = (
         f"{dataset.crops} hand-labelled crop{'s' * (dataset.crops != 1)}" if dataset.crops else ""
     )
-    facts = (dataset.organism, _size(dataset.voxel_size))
+    facts = (dataset.organism, size_text(dataset.voxel_size))
     doi = f"https://doi.org/{dataset.doi[0]}" if dataset.doi else None
     return Card(
         name=dataset.name,
@@ -69,7 +76,8 @@ def _card(dataset: Dataset, volume: str | None) -> Card:
     )
 
 
-def _size(voxel_size: Sequence[float] | None) -> str:
+def size_text(voxel_size: Sequence[float] | None) -> str:
+    """Return an edge length where all three are the same, and else z × y × x."""
     if voxel_size is None:
         return ""
     if len(set(voxel_size)) == 1:

@@ -6,8 +6,9 @@ import argparse
 import json
 
 from app.options import Subparsers, add_command, add_settings, config_of, corner, region
-from app.terminal import progress_bar, say
+from app.terminal import complain, progress_bar, say
 from segmentation_backend.workspace import EditContext, Workspace, parse_sections
+from segmentation_backend.workspace.model_library import chosen_first
 
 __all__ = ["add", "run"]
 
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
             operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)
     finally:
         workspace.close()
+    if any(m.is_research_only for m in chosen_first(workspace.models_dir) if m.name == plan.model):
+        complain(f"{plan.model} is for research only, not for commercial use; so is what it finds.")
     document = operation.to_json()
     found = len(document["added_roots"])
     summary = f"Operation {operation.operation_id}: {found} objects in {plan.roi}"

@@ -9,7 +9,13 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
 from app.boot import session_document
-from app.catalogue_cards import MOST_CARDS, catalogue_cards, image_origins, published_view
+from app.catalogue_cards import (
+    MOST_CARDS,
+    catalogue_cards,
+    image_origins,
+    published_view,
+    size_text,
+)
 from app.identity import current_user
 from app.security import policy
 from app.services import services
@@ -37,6 +43,7 @@ def start() -> ResponseReturnValue:
         known=known,
         datasets=catalogue_cards(workspace.catalogue.search(), opened)[:MOST_CARDS],
         may_open=parts.config.allow_registration,
+        size_text=size_text,
     )
     response = make_response(page)
     response.headers["Content-Security-Policy"] = policy(image_origins(known.datasets.values()))

@@ -167,11 +167,14 @@ def find_dataset(datasets: Mapping[str, Dataset], name: str) -> Dataset:
 
 
 def search_datasets(datasets: Iterable[Dataset], words: str = "") -> list[Dataset]:
-    """Return the datasets in which every word occurs, those with published mitochondria first."""
+    """Return the datasets in which every word occurs.
+
+    Those with published mitochondria come first, and of them those with a place worth seeing.
+    """
     wanted = words.casefold().split()
     found = [d for d in datasets if all(word in d.words for word in wanted)]
     joined = " ".join(wanted)
-    return sorted(found, key=lambda d: (d.name != joined, not d.mitochondria, d.name))
+    return sorted(found, key=lambda d: (d.name != joined, not d.mitochondria, not d.views, d.name))
 
 
 def merge_datasets(known: Dataset, newer: Dataset) -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import colour_at, look_at, open_volume, view_state, wait_for, wait_until
+from looking import colour_at, look_at, open_volume, view_state, wait_for, wait_ready, wait_until
 from playwright.sync_api import BrowserContext, Locator, Page, Request
 from serving import Server, workers_at_rest
 
@@ -16,6 +16,7 @@ CENTRE = (48, 96, 96)
 CLOSE = 0.11
 """A zoom at which the visible box is a small one: about 45 voxels a side."""
 
+MAPS = ("probability", "centres")
 SEGMENTS = "/api/v1/volumes/tissue/segment"
 
 
@@ -99,7 +100,11 @@ def test_parameters_are_sent_and_stand_in_the_history(
 
 
 def test_heat_maps_lie_over_the_image_where_they_are_known(
-    opened: Page, labelled: Server, sent: list[dict[str, Any]], shot: Callable[..., Path]
+    opened: Page,
+    labelled: Server,
+    sent: list[dict[str, Any]],
+    second_context: BrowserContext,
+    shot: Callable[..., Path],
 ) -> None:
     look_at(opened, (60, 90, 90), 0.35)
     unfold(opened)
@@ -124,6 +129,25 @@ def test_heat_maps_lie_over_the_image_where_they_are_known(
     assert all(is_tinted(colour_at(opened, voxel)) for voxel in inside)
     look_at(opened, (64, 90, 90), 0.35)
     assert not any(is_tinted(colour_at(opened, (64, y, x))) for _, y, x in inside)
+    # Switched by hand, the layers stay as they are through a reload and a share.
+    for name in MAPS:
+        opened.locator(".neuroglancer-layer-item", has_text=name).locator(
+            ".neuroglancer-layer-item-label"
+        ).click()
+    opened.wait_for_timeout(1500)
+    opened.reload()
+    wait_ready(opened)
+    look_at(opened, (60, 90, 90), 0.35)
+    address = opened.get_by_label("Link to this view")
+    opened.keyboard.press("k")
+    wait_until(opened, lambda: "/s/" in address.input_value(), 10, "a link")
+    guest = second_context.new_page()
+    guest.goto(address.input_value())
+    wait_ready(guest)
+    for page in (opened, guest):
+        layers = {layer["name"]: layer for layer in view_state(page)["layers"]}
+        assert [layers[name].get("visible", True) for name in MAPS] == [False, True]
+        assert all(is_tinted(colour_at(page, voxel)) for voxel in inside)
 
 
 def is_tinted(colour: tuple[int, int, int]) -> bool:

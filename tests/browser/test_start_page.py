@@ -96,6 +96,8 @@ def test_filters_go_together_and_what_cannot_be_opened_says_why(
 def test_the_blogs_view_is_one_click(page: Page, openorganelle_server: Server) -> None:
     page.route("https://**", lambda route: route.abort())
     page.goto(openorganelle_server.url)
+    # Nobody has to look for it.
+    assert names(page)[0] == "jrc_mus-kidney"
     with page.expect_request("**/d/jrc_mus-kidney?view=empanada-blog"):
         page.get_by_text("A view like that of the empanada blog post").click()
     page.wait_for_url("**/v/**")

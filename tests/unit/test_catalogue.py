@@ -84,6 +84,8 @@ def test_words_are_searched_in_everything(tmp_path: Path) -> None:
         return [dataset.name for dataset in catalogue.search(words)]
 
     assert len(names("")) == 46
+    # The one with a place worth seeing is seen first.
+    assert names("")[0] == "jrc_mus-kidney"
     assert names("mouse KIDNEY")[0] == "jrc_mus-kidney"
     assert names("empanada") == ["jrc_mus-kidney"]
     assert names("10.25378/janelia.16913035") == ["jrc_mus-kidney"]

@@ -119,6 +119,12 @@ def test_segmenting_commits_once(stack: Path, capsys: pytest.CaptureFixture[str]
     assert second["provenance"]["polygon"] == [[0, 0], [60, 0], [0, 60]]
     assert main([*listed, "--sections", "4-"]) != 0
     assert "such as 10, 20-30, 45" in capsys.readouterr().err
+    # Terms are said where the model is used, and never into what a script reads.
+    research = ["--request-id", "r3", "--model", "mitoglance_research"]
+    assert main([*command, *research]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["provenance"]["model"] == "mitoglance_research"
+    assert "research only, not for commercial use" in printed.err
 
 
 def test_scores_are_printed_for_people_and_for_scripts(

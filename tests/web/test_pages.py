@@ -28,6 +28,7 @@ def test_the_start_page_shows_the_volumes(client: FlaskClient) -> None:
     page = client.get("/").text
     assert 'href="/d/cell"' in page
     assert "20 × 80 × 96 voxels" in page
+    assert "<span>8 nm · uint8 · version 1</span>" in page
     assert "mitoglance open" in page
 
 
