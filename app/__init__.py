@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import errors, metrics, neuroglancer, security
 from app.client_files import ClientFiles
 from app.config import Config
+from app.job_waits import JobWaits
 from app.jobs import JobStore
 from app.routes import BLUEPRINTS
 from app.services import Services
@@ -41,6 +42,7 @@ def create_app(config: Config) -> Flask:
         packs=config.packs,
         catalogue=config.catalogue,
     )
+    jobs = JobStore(workspace.engine)
     parts = app.extensions["mitoglance"] = Services(
         config=config,
         workspace=workspace,
@@ -52,7 +54,8 @@ def create_app(config: Config) -> Flask:
         ),
         sessions=SessionStore(workspace.engine),
         shares=ShareStore(workspace.engine),
-        jobs=JobStore(workspace.engine),
+        jobs=jobs,
+        waits=JobWaits(jobs, config.threads),
         client=ClientFiles(),
         instance=instance_id(workspace.engine),
     )

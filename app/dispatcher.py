@@ -16,6 +16,9 @@ from segmentation_backend.errors import ResourceError
 __all__ = ["Compute", "Dispatcher", "Outcome"]
 
 POLL_S = 0.04
+BUSY_POLL_S = 0.01
+"""While somebody segments: who has just done so is likely to go on, and waits for each."""
+BUSY_FOR_S = 60.0
 BEAT_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -59,6 +62,7 @@ class Dispatcher:
         self._compute = compute
         self._running: dict[str, tuple[Job, Outcome]] = {}
         self._next_beat = 0.0
+        self._busy_until = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -88,6 +92,11 @@ class Dispatcher:
             if job is None:
                 break
             self._running[job.job_id] = (job, self._compute.submit(job.job_id, job.attempts))
+            self._busy_until = time.monotonic() + BUSY_FOR_S
+
+    def pause_s(self) -> float:
+        """Return how long to rest before the next look."""
+        return BUSY_POLL_S if time.monotonic() < self._busy_until else POLL_S
 
     def beat(self) -> None:
         """Say that this dispatcher is alive."""
@@ -111,7 +120,7 @@ class Dispatcher:
             del self._running[job_id]
 
     def _run(self) -> None:
-        while not self._stopping.wait(POLL_S):
+        while not self._stopping.wait(self.pause_s()):
             try:
                 self.step()
             except ResourceError as err:

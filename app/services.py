@@ -8,6 +8,7 @@ from flask import current_app
 
 from app.client_files import ClientFiles
 from app.config import Config
+from app.job_waits import JobWaits
 from app.jobs import JobStore
 from app.sessions import SessionStore
 from app.shares import ShareStore
@@ -26,6 +27,7 @@ class Services:
     sessions: SessionStore
     shares: ShareStore
     jobs: JobStore
+    waits: JobWaits
     client: ClientFiles
     instance: str
     """The data directory's own random name (`storage.instance_id`)."""

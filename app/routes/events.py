@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -10,7 +12,7 @@ from app.requests import Values, takes
 from app.routes.volumes import natural
 from app.services import services
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "news_since"]
 
 blueprint = Blueprint("events", __name__, url_prefix="/api/v1")
 
@@ -26,19 +28,21 @@ MOST_OPERATIONS = 200
 )
 def events(query: Values) -> ResponseReturnValue:
     """List the operations after a version; `reset` when the page had better start afresh."""
+    response = jsonify(ok=True, **news_since(query["volume"], natural(query["since"], "since")))
+    response.cache_control.no_store = True
+    return response
+
+
+def news_since(volume: str, since: int) -> dict[str, Any]:
+    """Return the newest version, the operations after `since`, and whether they were too many."""
     workspace = services().workspace
-    since = natural(query["since"], "since")
-    head = workspace.head(query["volume"])
+    head = workspace.head(volume)
     # A page ahead of the store (a restored backup) and one far behind both have to read anew.
     reset = since > head or head - since > MOST_OPERATIONS
     found = (
         []
         if reset or since == head
-        else workspace.operations(query["volume"], since=since, limit=MOST_OPERATIONS)
+        else workspace.operations(volume, since=since, limit=MOST_OPERATIONS)
     )
     ascending = sorted(found, key=lambda operation: operation.operation_id)
-    response = jsonify(
-        ok=True, version=head, operations=[o.to_json() for o in ascending], reset=reset
-    )
-    response.cache_control.no_store = True
-    return response
+    return {"version": head, "operations": [o.to_json() for o in ascending], "reset": reset}

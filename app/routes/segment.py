@@ -11,8 +11,11 @@ from flask.typing import ResponseReturnValue
 from app.asked_region import REGION_FIELDS, asked_region
 from app.fields import Field
 from app.identity import current_user
+from app.job_waits import LONGEST_WAIT_MS
+from app.jobs import FINISHED
 from app.requests import Values, takes
-from app.routes.volumes import row_limit
+from app.routes.events import news_since
+from app.routes.volumes import natural, row_limit
 from app.services import services
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.workspace import GreyRange, SegmentationPlan
@@ -139,9 +142,37 @@ def jobs(query: Values) -> ResponseReturnValue:
 
 
 @blueprint.get("/jobs/<job_id>")
-def job(job_id: str) -> ResponseReturnValue:
+@takes(
+    query=(
+        Field(
+            "wait_ms",
+            "integer",
+            f"0 (without it) to {LONGEST_WAIT_MS}: the answer may take so long, and comes at once "
+            "when the job ends. A busy server does not wait.",
+        ),
+        Field(
+            "since",
+            "integer",
+            "The version that the page shows: when the job has ended, the answer has, as `news`, "
+            "what `/events` says since then.",
+        ),
+    )
+)
+def job(job_id: str, query: Values) -> ResponseReturnValue:
     """Say how far a job is."""
-    return jsonify(ok=True, job=services().jobs.get(job_id).to_json())
+    parts = services()
+    wait_ms = natural(query["wait_ms"] or 0, "wait_ms")
+    if wait_ms > LONGEST_WAIT_MS:
+        raise InvalidInputError(
+            f"wait_ms must be at most {LONGEST_WAIT_MS}, not {wait_ms}; ask again instead.",
+            ErrorKind.INVALID_PARAMETER,
+        )
+    since = None if query["since"] is None else natural(query["since"], "since")
+    found = parts.waits.ended(job_id, wait_ms / 1000)
+    news = None
+    if since is not None and found.state in FINISHED:
+        news = news_since(found.volume, since)
+    return jsonify(ok=True, job=found.to_json(), news=news)
 
 
 @blueprint.delete("/jobs/<job_id>")

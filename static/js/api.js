@@ -157,9 +157,15 @@ export class Api {
     return (await this.once("/segment", body)).job_id;
   }
 
-  /** @param {string} id @returns {Promise<import("./types.js").Job>} */
-  async job(id) {
-    return (await this.request("GET", `/api/v1/jobs/${encodeURIComponent(id)}`)).job;
+  /**
+   * @param {string} id
+   * @param {number} wait ms that the answer may take; it comes at once when the job ends
+   * @param {number} since the version that the page shows
+   * @returns {Promise<{job: import("./types.js").Job, news: import("./types.js").News | null}>} with
+   *   the news when the job has ended
+   */
+  job(id, wait, since) {
+    return this.request("GET", `/api/v1/jobs/${encodeURIComponent(id)}?wait_ms=${wait}&since=${since}`);
   }
 
   /** @returns {Promise<import("./types.js").Job[]>} jobs of this volume, newest first */
@@ -180,7 +186,7 @@ export class Api {
 
   /**
    * @param {number} since
-   * @returns {Promise<{version: number, operations: Operation[], reset: boolean}>}
+   * @returns {Promise<import("./types.js").News>}
    */
   events(since) {
     const query = `volume=${encodeURIComponent(this.volumeName)}&since=${since}`;

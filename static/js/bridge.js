@@ -7,7 +7,7 @@
  */
 
 import { Links } from "./links.js";
-import { holdChunks, holdDrawing } from "./refresh.js";
+import { holdDrawing, readAgain } from "./refresh.js";
 import { shownRange, toggleControls } from "./shading.js";
 
 /**
@@ -343,16 +343,13 @@ export class Bridge {
   }
 
   async refreshOnce() {
-    const held = this.labelSources().map(holdChunks);
     const end = Date.now() + READY_TIMEOUT_MS;
-    this.drawAgain = holdDrawing(this.viewer, QUIET_MS);
-    // The viewer itself fetches the finest scale first.
-    for (const hold of held) hold.source.invalidateCache();
     const views = this.slicePanels().map(({ sliceView }) => sliceView);
-    while (Date.now() < end && !held.every((hold) => hold.isFresh(views))) await pause(15);
+    this.drawAgain = holdDrawing(this.viewer, QUIET_MS);
+    const release = await readAgain(this.labelSources(), views, () => Date.now() >= end);
     this.drawAgain();
     await nextFrame();
-    for (const hold of held) hold.release();
+    release();
   }
 
   /** @returns {import("./types.js").NgChunkSource[]} every scale of the label layer, finest first */

@@ -7,6 +7,7 @@
  */
 
 import { ApiError } from "./api.js";
+import { followJob } from "./jobs.js";
 
 /**
  * @typedef {import("./types.js").Panel} Panel
@@ -15,16 +16,12 @@ import { ApiError } from "./api.js";
  */
 
 const SETTLED_MS = 500;
-const JOB_POLL_MS = 120;
 const STILL_SEEN = 0.25;
 /** Moves of more panels, or of more sections, are jumps, after which nobody knows what comes next. */
 const MOST_PANELS = 1.5;
 const MOST_SECTIONS = 16;
 /** What is said of a view that cannot be segmented; the next one may. */
 const PASSING = new Set(["roi-out-of-bounds", "roi-too-large"]);
-
-/** @param {number} ms @returns {Promise<void>} */
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @param {Panel} panel @param {number} axis @returns {[low: number, high: number]} */
 function span({ centre, right, down, width, height }, axis) {
@@ -135,11 +132,7 @@ export function makeFollow({ api, bridge, live, store, notify }, options, say, o
     say("Following: segmenting …");
     const id = running = await api.segment(request);
     if (!isOn || held > 0) cancelJob(id);
-    let job = await api.job(id);
-    while (job.state === "queued" || job.state === "running") {
-      await pause(JOB_POLL_MS);
-      job = await api.job(id);
-    }
+    const { job, news } = await followJob(api, id, () => live.version);
     if (job.state === "cancelled") {
       if (isOn) say("Following: moved on.");
       return false;
@@ -149,7 +142,8 @@ export function makeFollow({ api, bridge, live, store, notify }, options, say, o
       say("Following: nothing new here.");
       return true;
     }
-    await live.sync();
+    await live.sync(news);
+    await live.history;
     const count = store.state.operations.find((one) => one.operation_id === job.operation_id)?.added_roots.length ?? 0;
     say(`Following: ${count} ${count === 1 ? "object" : "objects"} added.`);
     return true;

@@ -7,6 +7,7 @@
  * @typedef {import("./types.js").Operation} Operation
  * @typedef {import("./types.js").Roi} Roi
  * @typedef {import("./types.js").Id} Id
+ * @typedef {import("./types.js").News} News
  */
 
 const VISIBLE_MS = 700;
@@ -35,6 +36,8 @@ export class Live {
     this.asking = null;
     /** @type {Promise<void>} the last reading of changed labels */
     this.reading = Promise.resolve();
+    /** @type {Promise<void>} the last reading of the operations, which lets labels go first */
+    this.history = Promise.resolve();
   }
 
   start() {
@@ -56,31 +59,42 @@ export class Live {
   /**
    * Bring the page to the newest version now.
    *
+   * @param {News | null} [known] news that came with another answer
    * @returns {Promise<void>} when its labels are on screen
    */
-  async sync() {
-    await this.catchUp();
+  async sync(known = null) {
+    await this.catchUp(known);
     await this.reading;
   }
 
   /**
    * Ask for news and draw what can be drawn at once; labels that changed begin to be read.
    *
+   * @param {News | null} [known] news that came with another answer
    * @returns {Promise<void>} when `version` is the newest
    */
-  async catchUp() {
+  async catchUp(known = null) {
     // One at a time, and a caller gets a turn that began after the call.
     while (this.asking !== null) await this.asking.catch(() => {});
     if (this.isPinned) return;
-    this.asking = this.ask().finally(() => {
-      this.asking = null;
-    });
-    await this.asking;
+    const before = this.version;
+    // The page may have come further while the other answer was on its way.
+    const isNew = known !== null && known.version >= this.version;
+    if (isNew) this.take(known);
+    else {
+      this.asking = this.ask().finally(() => {
+        this.asking = null;
+      });
+      await this.asking;
+    }
     this.reading = this.readIfOnScreen();
+    if (this.version !== before) {
+      this.history = this.reading.then(() => this.loadHistory()).catch(() => {});
+    }
   }
 
   async ask() {
-    /** @type {Awaited<ReturnType<import("./api.js").Api["events"]>>} */
+    /** @type {News} */
     let news;
     try {
       news = await this.api.events(this.version);
@@ -91,6 +105,11 @@ export class Live {
     }
     this.failures = 0;
     if (!this.store.state.online) this.store.set({ online: true });
+    this.take(news);
+  }
+
+  /** @param {News} news */
+  take(news) {
     if (this.isPinned) return;
     for (const operation of news.operations) this.draw(operation);
     const last = news.operations.at(-1)?.operation_id ?? this.version;
@@ -98,7 +117,6 @@ export class Live {
     if (news.reset) this.unread.push(null);
     if (!news.reset && news.operations.length === 0) return;
     for (const id of this.drawn) if (id <= this.version) this.drawn.delete(id);
-    void this.loadHistory().catch(() => {});
   }
 
   async loadHistory() {

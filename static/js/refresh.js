@@ -14,11 +14,16 @@
  */
 
 const ON_GRAPHICS_CARD = 0;
+const LOOK_MS = 8;
+
+/** @param {number} ms @returns {Promise<void>} */
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 class Hold {
   /** @param {NgChunkSource} source */
   constructor(source) {
     this.source = source;
+    this.isAsked = false;
     /** @type {Map<string, NgChunk>} */
     this.stale = new Map(source.chunks);
     const real = Object.getPrototypeOf(source);
@@ -29,6 +34,24 @@ class Hold {
       if (this.stale.delete(key)) real.deleteChunk.call(source, key);
       real.addChunk.call(source, key, chunk);
     };
+  }
+
+  /** Begin to read it again. */
+  ask() {
+    this.isAsked = true;
+    this.source.invalidateCache();
+  }
+
+  /**
+   * Whether a cross-section draws this source before all others of its layer: the finest that it
+   * wants, of which coarser ones only take the place until it is there.
+   *
+   * @param {NgSliceView[]} views
+   */
+  leads(views) {
+    return views.some((view) =>
+      [...view.visibleLayers.values()].some(({ visibleSources }) => visibleSources[0]?.source === this.source),
+    );
   }
 
   /**
@@ -86,7 +109,28 @@ export function holdDrawing({ display, navigationState }, longest) {
   return end;
 }
 
-/** @param {NgChunkSource} source */
-export function holdChunks(source) {
-  return new Hold(source);
+/**
+ * Read sources again, what each cross-section shows first: the viewer by itself asks for coarser
+ * scales before finer ones, and they would be waited for.
+ *
+ * @param {NgChunkSource[]} sources
+ * @param {NgSliceView[]} views
+ * @param {() => boolean} isOver whether to wait no longer
+ * @returns {Promise<() => void>} when all on screen is new; ends it: the rest is read when wanted
+ */
+export async function readAgain(sources, views, isOver) {
+  const held = sources.map((source) => new Hold(source));
+  // Asked in each round, since views may be zoomed meanwhile.
+  for (;;) {
+    const shown = held.filter((hold) => hold.leads(views));
+    for (const hold of shown.filter(({ isAsked }) => !isAsked)) hold.ask();
+    if (isOver() || shown.every((hold) => hold.isFresh(views))) break;
+    await pause(LOOK_MS);
+  }
+  return () => {
+    for (const hold of held) {
+      hold.release();
+      if (!hold.isAsked) hold.ask();
+    }
+  };
 }

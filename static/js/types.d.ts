@@ -99,6 +99,13 @@ export interface Operation {
   request_id: string | null;
 }
 
+/** What happened since a version; `reset`: too much to tell, read everything again. */
+export interface News {
+  version: number;
+  operations: Operation[];
+  reset: boolean;
+}
+
 /** An object of the list; how sure the network is of it is null where no network made it. */
 export interface ObjectRow {
   id: Id;

@@ -173,7 +173,10 @@ def test_labels_are_read_again_without_a_blank_frame(opened: Page, labelled: Ser
     kept, gone = sorted(middles(labelled, 48), key=int)[:2]
     voxel = middles(labelled, 48)[gone]
 
+    scales: list[str] = []
+
     def slowly(route: Route) -> None:
+        scales.append(route.request.url.split("/")[-2])
         opened.wait_for_timeout(60)
         route.continue_()
 
@@ -182,8 +185,13 @@ def test_labels_are_read_again_without_a_blank_frame(opened: Page, labelled: Ser
     labelled.request("POST", "/volumes/tissue/merge", {"ids": [kept, gone]}, user="bob")
     opened.evaluate("testBridge.refreshLabels()")
     opened.evaluate("window.sampling = false")
+    wait_for(opened, "viewer.isReady()")
     opened.unroute("**/labels/**")
 
+    # What is on screen is asked for first: coarser scales would be waited for.
+    finest = scales.count("0")
+    assert finest > 0
+    assert scales[:finest] == ["0"] * finest
     frames = opened.evaluate("window.sampled")
     assert len(frames) > 5
     assert min(frames) > 0.97 * frames[0] > 0

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from databases import address_in
 
-from app.dispatcher import Dispatcher
+from app.dispatcher import BUSY_FOR_S, POLL_S, Dispatcher
 from app.jobs import MAX_ATTEMPTS, STALE_AFTER_S, Job, JobStore
 from segmentation_backend.database import open_database, write
 from segmentation_backend.errors import ConflictError, ErrorKind, NotFoundError
@@ -144,6 +144,17 @@ def test_a_dispatcher_fills_its_workers_and_no_more(jobs: JobStore) -> None:
     dispatcher.step()
     assert workers.outcomes[0].released
     assert workers.given[2] == (ids[2], 1)
+
+
+def test_a_dispatcher_looks_more_often_while_somebody_segments(jobs: JobStore) -> None:
+    dispatcher = Dispatcher(jobs, Workers())
+    dispatcher.step()
+    assert dispatcher.pause_s() == POLL_S
+    submit(jobs)
+    dispatcher.step()
+    assert dispatcher.pause_s() < POLL_S / 2
+    dispatcher._busy_until -= BUSY_FOR_S
+    assert dispatcher.pause_s() == POLL_S
 
 
 def test_a_job_whose_worker_died_runs_again(jobs: JobStore) -> None:

@@ -1,6 +1,9 @@
 """Segmentation over HTTP: from the view to the job to the operation, and what is refused."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from web_client import SHAPE, Api, V, expect_error
 
 from app.config import Config
 from app.dispatcher import Dispatcher
+from app.job_waits import JobWaits
 from app.services import Services
 from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import Workspace
@@ -458,3 +462,37 @@ def test_an_unknown_job_is_not_found(api: Api) -> None:
     expect_error(api.client.get("/api/v1/jobs/nothing"), 404, "job-not-found")
     expect_error(api.client.delete("/api/v1/jobs/nothing"), 404, "job-not-found")
     expect_error(api.client.get("/api/v1/jobs?limit=0"), 400, "invalid-parameter")
+
+
+def test_an_answer_waits_for_the_end_of_a_job_and_brings_the_news(
+    api: Api, dispatcher: Dispatcher
+) -> None:
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    unfinished = api.get(f"/api/v1/jobs/{job_id}?wait_ms=20&since=1")
+    assert (unfinished["job"]["state"], unfinished["news"]) == ("queued", None)
+    later = threading.Timer(0.05, dispatcher.step)
+    later.start()
+    finished = unfinished
+    while finished["job"]["state"] != "done":
+        finished = api.get(f"/api/v1/jobs/{job_id}?wait_ms=1000&since=1")
+    later.join()
+    events = api.get("/api/v1/events?volume=cell&since=1")
+    assert finished["news"] == {name: events[name] for name in ("version", "operations", "reset")}
+    assert [o["kind"] for o in finished["news"]["operations"]] == ["segment"]
+    too_long = api.client.get(f"/api/v1/jobs/{job_id}?wait_ms=1001")
+    expect_error(too_long, 400, "invalid-parameter")
+
+
+def test_a_quarter_of_the_threads_may_wait_and_the_others_are_answered(
+    api: Api, parts: Services
+) -> None:
+    job_id = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    waits = JobWaits(parts.jobs, threads=8)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(5) as pool:
+        waiting = [pool.submit(waits.ended, job_id, 0.5) for _ in range(5)]
+        at_once = [f for f in as_completed(waiting) if time.monotonic() - begun < 0.4]
+    assert len(at_once) == 3
+    # All seats are free again, and a server with few threads has none.
+    assert waits._seats._value == 2
+    assert JobWaits(parts.jobs, threads=3).ended(job_id, 60).state == "queued"

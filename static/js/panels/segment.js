@@ -4,6 +4,7 @@ import { ApiError } from "../api.js";
 import { button, h } from "../dom.js";
 import { makeFollow } from "../follow.js";
 import { makeFound } from "../found.js";
+import { followJob } from "../jobs.js";
 import { followOptions } from "../settings.js";
 import { makeParameters } from "./parameters.js";
 import { MODES, makeTiles } from "./tiles.js";
@@ -16,17 +17,11 @@ import { makeWhere } from "./where.js";
  * @typedef {import("../types.js").Change} Change
  */
 
-const JOB_POLL_MS = 150;
-const FIRST_JOB_POLL_MS = 60;
-const FIRST_MS = 1500;
 const QUIET_MS = 500;
 const REGION_DELAY_MS = 250;
 const FOLLOW_HELP = "Segment the slice in view whenever it comes to rest, and get the next one ready. Only what is empty is filled, "
   + "unless “Existing labels” says otherwise; each step is one operation.";
 const MEASURE = "mitoglance:segment";
-
-/** @param {number} ms @returns {Promise<void>} */
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The choice of the model, and a note beside it where the chosen one must not be used commercially.
  * @param {import("../types.js").Context} context */
@@ -173,32 +168,28 @@ export function mountSegment(root, context) {
     running = id;
     const began = Date.now();
     try {
-      let job = await api.job(id);
-      while (job.state === "queued" || job.state === "running") {
+      const { job, news } = await followJob(api, id, () => live.version, (job) => {
         const waiting = job.state === "queued" ? "Waiting for the worker" : "Segmenting";
-        const age = Date.now() - began;
         // The steps of a short job would only flicker, and each costs a frame of the whole page.
         if (!request?.dry_run) found.show(job);
-        if (age > QUIET_MS) status.show(job.message || waiting, { progress: job.progress });
-        // A slice takes less than a second, and a tenth of that would be seen.
-        await pause(age < FIRST_MS ? FIRST_JOB_POLL_MS : JOB_POLL_MS);
-        job = await api.job(id);
-      }
-      await finish(job, request);
+        if (Date.now() - began > QUIET_MS) status.show(job.message || waiting, { progress: job.progress });
+      });
+      await finish(job, news, request);
     } finally {
       found.hide();
       running = null;
     }
   }
 
-  /** @param {Job} job @param {SegmentRequest | null} request */
-  async function finish({ job_id, state, message, error, operation_id, result }, request) {
+  /** @param {Job} job @param {import("../types.js").News | null} news @param {SegmentRequest | null} request */
+  async function finish({ job_id, state, message, error, operation_id, result }, news, request) {
     if (state === "cancelled") return status.show("Cancelled. Nothing was changed.");
     if (state !== "done") throw new ApiError(error?.message ?? message, error?.kind ?? state, 500);
     if (result !== null && "added" in result) return offer(message, result, request);
-    await live.sync();
+    await live.sync(news);
     found.showMaps(job_id, result);
     if (performance.getEntriesByName(MEASURE, "mark").length > 0) performance.measure(MEASURE, MEASURE);
+    await live.history;
     const operation = store.state.operations.find((done) => done.operation_id === operation_id);
     const count = operation?.added_roots.length ?? null;
     status.show(count === null ? "Done." : `Done: ${count} ${count === 1 ? "object" : "objects"} found.`);
