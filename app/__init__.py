@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import errors, metrics, neuroglancer, security
 from app.client_files import ClientFiles
 from app.config import Config
+from app.direct_reading import DirectReading
 from app.job_waits import JobWaits
 from app.jobs import JobStore
 from app.routes import BLUEPRINTS
@@ -57,6 +58,7 @@ def create_app(config: Config) -> Flask:
         jobs=jobs,
         waits=JobWaits(jobs, config.threads),
         client=ClientFiles(),
+        direct=DirectReading(workspace, config.direct_reading),
         instance=instance_id(workspace.engine),
     )
 

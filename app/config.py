@@ -103,6 +103,10 @@ class Config:
     gs and https servers of the open internet), `any`; when unset `any`, and `public` when `host` or
     `trusted_proxies` let others in."""
 
+    direct_reading: str = "auto"
+    """Whether pages read public images from their source themselves, where it lets them (CORS):
+    auto, or never."""
+
     trusted_proxies: int = 0
     """Number of reverse proxies in front whose X-Forwarded-* headers are believed."""
 
@@ -132,7 +136,10 @@ def is_loopback(host: str) -> bool:
 
 _SETTINGS = tuple(f for f in fields(Config) if f.name != "cloud")
 _PATHS = ("data_dir", "catalogue")
-_LOG_LEVELS = ("debug", "info", "warning", "error")
+_CHOICES = {
+    "log_level": ("debug", "info", "warning", "error"),
+    "direct_reading": ("auto", "never"),
+}
 _MINIMUM = {
     "port": 0,
     "workers": 1,
@@ -231,8 +238,8 @@ def _checked(key: str, value: object, where: str) -> object:
         _check_sources(str(value), where)
     if isinstance(value, int) and value < _MINIMUM.get(key, 0):
         raise _wrong(key, value, where, f"must be at least {_MINIMUM[key]}")
-    if key == "log_level" and value not in _LOG_LEVELS:
-        raise _wrong(key, value, where, "must be one of " + ", ".join(_LOG_LEVELS))
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise _wrong(key, value, where, "must be one of " + ", ".join(_CHOICES[key]))
     return value
 
 

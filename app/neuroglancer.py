@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from app.client_files import ClientFile
@@ -23,6 +23,9 @@ blueprint = Blueprint("neuroglancer", __name__)
 
 IMMUTABLE = "public, max-age=31536000, immutable"
 
+GUARD = "guard.js"
+"""Watches over what the client's chunk worker fetches; see static/js/guard.js."""
+
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -38,8 +41,12 @@ def fill_origin(view_state: str) -> dict[str, Any]:
 
 
 def strip_origin(view_state: dict[str, Any]) -> str:
-    """Return a browser's view state as it is stored: valid whatever the server's address."""
-    return json.dumps(view_state).replace(origin() + "/", ORIGIN + "/")
+    """Return a browser's view state as it is stored: valid whatever the server's address.
+
+    Nor does it say who reads an image from where (see `DirectReading`).
+    """
+    text = json.dumps(view_state).replace(origin() + "/", ORIGIN + "/")
+    return services().direct.to_stored(text)
 
 
 @blueprint.get("/v/<token>/<file>")
@@ -52,6 +59,11 @@ def session_file(token: str, file: str) -> ResponseReturnValue:
 @blueprint.get("/client/<file>")
 def client_file(file: str) -> ResponseReturnValue:
     """Serve a file of the client at an address that all sessions share, so it is cached once."""
+    if file == GUARD:
+        # Beside the client's files: it loads the chunk worker, which finds others beside itself.
+        guard = current_app.send_static_file(f"js/{GUARD}")
+        guard.headers["Cache-Control"] = "no-cache"
+        return guard
     found: ClientFile = services().client.get(file)
     gzipped = found.compressed is not None and request.accept_encodings["gzip"] > 0
     body = found.compressed if gzipped and found.compressed is not None else found.content
@@ -87,7 +99,10 @@ def _news(session: Session) -> list[dict[str, Any]]:
     own = f"{request.args.get('c', '')}/"
     if known is None or known == session.generation or session.generation.startswith(own):
         return messages
-    state = fill_origin(session.view_state)
+    stored = session.view_state
+    if request.args.get("direct") != "no":
+        stored = services().direct.to_page(stored, request.host_url.rstrip("/"))
+    state = fill_origin(stored)
     return [*messages, {"k": "s", "s": state, "g": session.generation}]
 
 

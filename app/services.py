@@ -8,6 +8,7 @@ from flask import current_app
 
 from app.client_files import ClientFiles
 from app.config import Config
+from app.direct_reading import DirectReading
 from app.job_waits import JobWaits
 from app.jobs import JobStore
 from app.sessions import SessionStore
@@ -29,6 +30,7 @@ class Services:
     jobs: JobStore
     waits: JobWaits
     client: ClientFiles
+    direct: DirectReading
     instance: str
     """The data directory's own random name (`storage.instance_id`)."""
 

@@ -3,6 +3,7 @@
 from app.routes import (
     beside,
     catalogue,
+    direct,
     edits,
     events,
     found,
@@ -40,4 +41,5 @@ BLUEPRINTS = (
     maps.blueprint,
     catalogue.blueprint,
     beside.blueprint,
+    direct.blueprint,
 )

@@ -94,6 +94,8 @@ def viewer(token: str) -> ResponseReturnValue:
     """Show the proofreading page of a session."""
     parts = services()
     session = parts.sessions.get(token)
+    # Known when the page asks for its state.
+    parts.direct.begin(session.volume, request.host_url.rstrip("/"))
     boot = session_document(parts, session, current_user(request, parts.config))
     return render_template(
         "viewer.html",

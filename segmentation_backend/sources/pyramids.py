@@ -47,6 +47,8 @@ class Pyramid:
     levels: tuple[ScaleLevel, ...]
     sources: tuple[int, ...]
     """Which of the given arrays each level is."""
+    is_turned: tuple[bool, ...]
+    """Whether it is stored in reverse along an axis."""
     voxel_size_is_assumed: bool
     corners: tuple[Corner, ...]
     """Where the first corner may lie, nm, the likeliest first (see `grids.first_corners`)."""
@@ -90,7 +92,8 @@ def build_pyramid(
         levels.append(ScaleLevel(len(levels), sizes[index], _sides(array)))
         arrays.append(array)
         sources.append(index)
-    return Pyramid(tuple(arrays), tuple(levels), tuple(sources), assumed, corners[first])
+    reverse = tuple(any(turned[i]) or _says_reverse(opened[i]) for i in sources)
+    return Pyramid(tuple(arrays), tuple(levels), tuple(sources), reverse, assumed, corners[first])
 
 
 def _turned(level: OpenLevel, flipped: Collection[str]) -> tuple[bool, bool, bool]:
@@ -98,6 +101,10 @@ def _turned(level: OpenLevel, flipped: Collection[str]) -> tuple[bool, bool, boo
     own = level.grid.flips() if level.grid else (False, False, False)
     z, y, x = (name in flipped and not said for name, said in zip("zyx", own, strict=True))
     return (z, y, x)
+
+
+def _says_reverse(level: OpenLevel) -> bool:
+    return level.grid is not None and any(level.grid.flips())
 
 
 def _extent(size: VoxelSize, shape: Coordinate) -> Corner:

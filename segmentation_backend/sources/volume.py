@@ -28,7 +28,7 @@ from segmentation_backend.geometry import (
     plan_levels,
 )
 from segmentation_backend.sources.contrast import Contrast, StatedRange, measure
-from segmentation_backend.sources.discovery import find_image
+from segmentation_backend.sources.discovery import LevelSource, find_image
 from segmentation_backend.sources.grids import Corner
 from segmentation_backend.sources.in_place import stack_level
 from segmentation_backend.sources.pending import PendingRead
@@ -42,7 +42,7 @@ from segmentation_backend.sources.readers import is_stack, open_stack
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
 
-__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_volume"]
+__all__ = ["IMAGE_DTYPES", "Contrast", "StoredLevel", "Volume", "open_volume"]
 
 IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 """What an image may be made of; float64 is read as float32."""
@@ -55,6 +55,15 @@ _SAMPLE_EDGE_NM = 16.0
 _SAMPLE_VOXELS = 2**24
 _SAMPLE_BLOCK = 96
 _SAMPLE_DECODED = 2**26
+
+
+@dataclass(frozen=True)
+class StoredLevel:
+    """Where a level comes from."""
+
+    source: LevelSource
+    is_turned: bool
+    """Whether it is stored in reverse along an axis."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,8 @@ class Volume:
     """Where the file's own coordinates may put the first corner (see `grids.first_corners`)."""
     stated: StatedRange | None = None
     """How the file's own metadata want it shown."""
+    stored: tuple[StoredLevel, ...] = field(default=(), repr=False)
+    """Of a store of chunks, what the stored levels are; of a file, nothing."""
 
     @property
     def origin(self) -> Corner:
@@ -219,22 +230,25 @@ def open_volume(
         )
     context = open_context(cache_bytes)
     location = locate(path_or_url, cloud)
+    sources: tuple[LevelSource, ...]
     local, stated = location.local_path, None
     if local is not None and location.format is None and is_stack(local, dataset):
         stack = open_stack(local, dataset)
         url, named, is_size_assumed = location.url, local.stem, False
-        opened = [stack_level(stack, url, context)]
+        opened, sources = [stack_level(stack, url, context)], ()
     else:
         source = find_image(location.child(dataset) if dataset else location, context)
         url, named, is_size_assumed = (
             source.location.url, source.location.name, source.is_size_assumed,
         )  # fmt: skip
         opened = [open_spatial(level, context) for level in source.levels]
-        stated = source.stated
+        stated, sources = source.stated, source.levels
     pyramid = build_pyramid(_images(opened, url), voxel_size, flipped)
     assumed = pyramid.voxel_size_is_assumed or (is_size_assumed and voxel_size is None)
     pyramid = replace(pyramid, voxel_size_is_assumed=assumed)
-    return replace(_assemble(name or named, url, pyramid), stated=stated)
+    kept = zip(pyramid.sources, pyramid.is_turned, strict=True)
+    stored = tuple(StoredLevel(sources[i], turned) for i, turned in kept) if sources else ()
+    return replace(_assemble(name or named, url, pyramid), stated=stated, stored=stored)
 
 
 def _assemble(name: str, url: str, pyramid: Pyramid) -> Volume:

@@ -260,6 +260,11 @@ export class Bridge {
     return JSON.parse(text);
   }
 
+  /** @param {import("./types.js").ViewState} state */
+  restore(state) {
+    this.viewer.state.restoreState(state);
+  }
+
   /** @param {() => void} listener called on every move, zoom, rotation or layout change */
   onView(listener) {
     this.viewer.state.changed.add(listener);

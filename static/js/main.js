@@ -13,6 +13,7 @@ import { mountHistory } from "./panels/history.js";
 import { mountObjects } from "./panels/objects.js";
 import { mountSegment } from "./panels/segment.js";
 import { mountShare } from "./panels/share.js";
+import { watchSources } from "./sources.js";
 import { mountToasts } from "./toasts.js";
 import { h } from "./dom.js";
 
@@ -93,6 +94,7 @@ async function start() {
   bridge.onSelection(() => store.set({ picks: bridge.selection() }));
   listenForKeys(keymap, performer(parts));
   watchConnection(store, notify);
+  watchSources(bridge, prefix, notify);
   store.set({ picks: bridge.selection() });
   live.start();
   root.classList.add("is-ready");

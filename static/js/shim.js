@@ -1,11 +1,15 @@
 /**
- * Gives the viewer its state messages by short polls instead of one held connection per tab.
+ * Stands between the viewer's bundle and the browser; a classic script, loaded before the bundle.
  *
- * A classic script, loaded before the viewer's bundle, which takes `EventSource` from the window:
+ * Gives the viewer its state messages by short polls instead of one held connection per tab, in
+ * place of the window's `EventSource`:
  * browsers allow six connections to one server, and a server thread per open tab is dear. A poll
  * carries the generations this tab has, the answer carries what it lacks. When the server cannot be
  * reached the viewer is told nothing (it would cover the image with a warning and count seconds):
  * polls go on, ever more slowly, and the page hears of it by `mitoglance:connection`.
+ *
+ * And gives the chunk worker its guard (guard.js), in place of the window's `Worker`; what the guard
+ * has to say the page hears by `mitoglance:source`.
  */
 // @ts-check
 (() => {
@@ -36,6 +40,10 @@
       this.timer = 0;
       this.request = new URL(this.url, location.href);
       this.request.searchParams.set("poll", "1");
+      // Once it could not reach a source, this browser reads through the server for a while.
+      if (Number(localStorage.getItem("mitoglance-through-server")) > Date.now()) {
+        this.request.searchParams.set("direct", "no");
+      }
       this.now = () => void this.poll();
       addEventListener("mitoglance:poll", this.now);
       document.addEventListener("visibilitychange", this.now);
@@ -111,5 +119,18 @@
     }
   }
 
+  class GuardedWorker extends Worker {
+    /** @param {string | URL} url @param {WorkerOptions} [options] */
+    constructor(url, options) {
+      const [, folder, script] = /^(.*\/client\/)([^/?]+\.js)$/.exec(new URL(url, location.href).href) ?? [];
+      super(folder ? `${folder}guard.js?${script}` : url, options);
+      if (!folder) return;
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = ({ data }) => dispatchEvent(new CustomEvent("mitoglance:source", { detail: data }));
+      this.postMessage({ mitoglance: "page" }, [port2]);
+    }
+  }
+
+  Object.defineProperty(window, "Worker", { value: GuardedWorker, configurable: true });
   Object.defineProperty(window, "EventSource", { value: PollingEventSource, configurable: true });
 })();

@@ -261,7 +261,16 @@ export interface Store {
   subscribe(listener: (state: State) => void): void;
 }
 
-export type Notify = (text: string, options?: { error?: boolean; key?: string }) => void;
+export interface NotifyOptions {
+  error?: boolean;
+  key?: string;
+  /** Stays, as errors do, until it is closed or this is aborted. */
+  until?: AbortSignal | null;
+  /** A button in it. */
+  action?: { label: string; onClick: () => void } | null;
+}
+
+export type Notify = (text: string, options?: NotifyOptions) => void;
 
 export interface Context {
   api: import("./api.js").Api;

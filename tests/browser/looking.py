@@ -44,6 +44,11 @@ def open_volume(page: Page, url: str, name: str) -> None:
 
 def wait_ready(page: Page) -> None:
     wait_for(page, "window.viewer?.isReady() ?? false")
+    wait_panel(page)
+
+
+def wait_panel(page: Page) -> None:
+    """Wait until the panel is there, whatever has been drawn."""
     page.wait_for_selector("#panel.is-ready")
     page.evaluate(_BRIDGE)
 

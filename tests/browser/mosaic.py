@@ -14,9 +14,12 @@ _SHOW = """([tiles, position, scale, layout]) => {
     const layers = tiles.map(([volume, [x, y, z]]) => ({
         type: "image", name: volume, shader, opacity: 1, blend: "additive",
         source: {
-            url: `precomputed://${location.origin}/image/${volume}`,
+            url: volume.replace("://", `://${location.origin}/`),
             transform: {
-                outputDimensions: units, matrix: [[1, 0, 0, x], [0, 1, 0, y], [0, 0, 1, z]],
+                outputDimensions: units,
+                matrix: /^zarr(?!.*x-first$)/.test(volume)
+                    ? [[0, 0, 1, x], [0, 1, 0, y], [1, 0, 0, z]]
+                    : [[1, 0, 0, x], [0, 1, 0, y], [0, 0, 1, z]],
             },
         },
     }));
@@ -50,7 +53,7 @@ def show(
     scale: float,
     layout: str,
 ) -> None:
-    """Show volumes, each moved by a vector (x, y, z in voxels), around a centre."""
+    """Show images (`format://path`), each moved by a vector (x, y, z in voxels), round a centre."""
     page.evaluate(_SHOW, [tiles, centre, scale, layout])
     page.wait_for_timeout(100)
     wait_for(page, "viewer.isReady()")

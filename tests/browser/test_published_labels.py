@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from looking import look_at, open_volume, pick, picked, view_state, wait_ready, 
 from mosaic import bright_run, grey_lines, show
 from playwright.sync_api import Page
 from serving import Server
+from static_web import StaticWeb, static_web
 
 from segmentation_backend.sources.synthetic import synthetic_em
 
@@ -57,21 +58,49 @@ def test_objects_of_published_labels_are_merged_and_deleted_by_picking_them(
     assert labelled.labels(published, (0, 0, 0), SHAPE, 0).max() == 2**40
 
 
+FAR = {
+    "ome04": "zarr2",
+    "ome05-shards": "zarr3",
+    "ome-um-x-first": "zarr2",
+    "daisy": "zarr2",
+    "n5-cosem": "n5",
+    "n5-bigdataviewer": "n5",
+    "precomputed": "precomputed",
+    "precomputed-shards": "precomputed",
+}
+"""Those that the page reads from another server itself, too, and how."""
+
+
 @pytest.fixture
-def formats(labelled: Server, tmp_path: Path) -> list[str]:
-    """Volumes with the landmark, one of each format and dialect."""
+def web(tmp_path: Path) -> Iterator[StaticWeb]:
+    with static_web(tmp_path) as double:
+        yield double
+
+
+@pytest.fixture
+def formats(labelled: Server, web: StaticWeb, tmp_path: Path) -> dict[str, str]:
+    """Volumes with the landmark, one of each format and dialect, and how the viewer reads them."""
     for name, landmark in LANDMARKS.items():
         body: dict[str, Any] = {"name": name, "image": str(landmark.write(tmp_path / name))}
         if not landmark.has_size:
             body["voxel_size"] = SIZE
         assert labelled.request("POST", "/volumes", body)["voxel_size"] == pytest.approx(SIZE)
-    return list(LANDMARKS)
+    for name in FAR:
+        body = {"name": f"far-{name}", "image": f"{web.address}/{name}"}
+        assert labelled.request("POST", "/volumes", body)["voxel_size"] == pytest.approx(SIZE)
+    near = {name: f"precomputed://image/{name}" for name in LANDMARKS}
+    return near | {f"far-{name}": f"{kind}://direct/far-{name}" for name, kind in FAR.items()}
 
 
 def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
-    page: Page, labelled: Server, formats: list[str], shot: Callable[..., Path]
+    page: Page,
+    labelled: Server,
+    formats: dict[str, str],
+    web: StaticWeb,
+    shot: Callable[..., Path],
 ) -> None:
-    open_volume(page, labelled.url, formats[0])
+    open_volume(page, labelled.url, next(iter(formats)))
+    web.asked.clear()
     # All of them in one picture, five in a row; per view the axis down the screen, and how many
     # voxels of x and of that axis a pixel has. From 2 on the viewer draws a coarse level.
     wrong = []
@@ -85,13 +114,13 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
             (i % 5 * landmarks.SHAPE[2], i // 5 * landmarks.SHAPE[down])
             for i in range(len(formats))
         ]
-        middle = (5 * landmarks.SHAPE[2] / 2, 4 * landmarks.SHAPE[down] / 2)
+        middle = (5 * landmarks.SHAPE[2] / 2, 6 * landmarks.SHAPE[down] / 2)
         # Through the landmark, beside its middle: a mirrored picture would not pass.
         depth = 1 - down
         through = BOX[depth][0] + 1.5
         place = (middle[0], through, middle[1]) if layout == "xz" else (*middle, through)
         moves = [(a, b, 0) if layout == "xy" else (a, 0, b) for a, b in corners]
-        show(page, list(zip(formats, moves, strict=True)), place, scale, layout)
+        show(page, list(zip(formats.values(), moves, strict=True)), place, scale, layout)
         lines = []
         for a, b in corners:
             left, top = round((a - middle[0]) / scale), round((b - middle[1]) / by)
@@ -108,6 +137,9 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
                 if np.abs(np.subtract(found, BOX[axis])).max() > max(0.5, pixel):
                     wrong.append((name, layout, scale, "zyx"[axis], found))
     assert not wrong
+    # Those came from where they are, not through our server.
+    folders = {path.split("/")[1] for method, path in web.asked if method == "GET"}
+    assert folders == set(FAR)
 
 
 @pytest.fixture

@@ -85,6 +85,7 @@ def test_the_environment_says_yes_and_no_in_words(text: str, value: bool) -> Non
         {"MITOGLANCE_BROWSER": "maybe"},
         {"MITOGLANCE_WORKERS": "0"},
         {"MITOGLANCE_LOG_LEVEL": "loud"},
+        {"MITOGLANCE_DIRECT_READING": "maybe"},
         {"MITOGLANCE_CLOUD": "x"},
     ],
 )

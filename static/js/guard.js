@@ -1,0 +1,229 @@
+/**
+ * Watches over what the viewer's chunk worker fetches, so that nothing unread is shown as black.
+ *
+ * The viewer takes a broken line, 403 and 404 for "nothing there". Loaded before the worker's own
+ * script (see shim.js), this file takes the place of `fetch`: what cannot be read is waited for and
+ * asked for again until it has come or nobody wants it any more, and the page is told. Chunks of an
+ * image that pages read themselves (`/direct/<name>/…`) are asked of the image's source.
+ */
+// @ts-check
+(() => {
+  const HEADERS_WITHIN_MS = 20000;
+  const BODY_WITHIN_MS = 60000;
+  const FIRST_PAUSE_MS = 500;
+  const LONGEST_PAUSE_MS = 5000;
+  const LOOK_AGAIN_MS = 60000;
+  /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
+  const PASSING = new Set([429, 500, 502, 503, 504]);
+
+  /**
+   * @typedef {object} Level
+   * @property {string} prefix
+   * @property {string} suffix
+   * @property {boolean} is_quoted
+   * @property {string} mark
+   * @property {[number, number, number]} offset
+   * @typedef {{levels: Level[] | null, missing?: number, reason?: string}} Where
+   * @typedef {{waiting: number, host: string}} Source
+   */
+
+  const real = self.fetch.bind(self);
+  const root = location.href.replace(/\/client\/[^/]*$/, "/");
+  /** @type {MessagePort | null} */
+  let page = null;
+  /** @type {Map<string, Promise<Where>>} */
+  const places = new Map();
+  /** @type {Map<string, {until: number, isThere: Promise<boolean>}>} levels that were looked for */
+  const looked = new Map();
+  /** @type {Map<string, Source>} */
+  const sources = new Map();
+
+  // Before the client listens: its own messages are of another kind.
+  self.addEventListener("message", (event) => {
+    if (event.data?.mitoglance !== "page") return;
+    page = event.ports[0] ?? null;
+    event.stopImmediatePropagation();
+  });
+
+  /** @param {object} message */
+  const tell = (message) => page?.postMessage(message);
+
+  class TroubleError extends Error {}
+
+  /** @param {AbortSignal | null | undefined} signal */
+  const isOver = (signal) => signal?.aborted ?? false;
+
+  /** @param {number} ms @param {AbortSignal | null | undefined} signal @returns {Promise<void>} */
+  const pause = (ms, signal) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(done, ms);
+      function done() {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", done);
+        if (isOver(signal)) reject(signal?.reason);
+        else resolve();
+      }
+      signal?.addEventListener("abort", done);
+    });
+
+  /**
+   * Fetch something whole, within limits of time. Every failure that may pass is a TroubleError.
+   *
+   * @param {string} url @param {RequestInit} init
+   * @returns {Promise<{status: number, headers: Headers, body: ArrayBuffer | null}>}
+   */
+  async function whole(url, init) {
+    const limit = new AbortController();
+    const stop = () => limit.abort(init.signal?.reason);
+    init.signal?.addEventListener("abort", stop);
+    let timer = setTimeout(() => limit.abort(), HEADERS_WITHIN_MS);
+    try {
+      const answer = await real(url, { ...init, signal: limit.signal });
+      clearTimeout(timer);
+      timer = setTimeout(() => limit.abort(), BODY_WITHIN_MS);
+      // Read here, so that a line that breaks in the middle is noticed here.
+      const body = init.method === "HEAD" ? null : await answer.arrayBuffer();
+      return { status: answer.status, headers: answer.headers, body };
+    } catch (error) {
+      if (isOver(init.signal)) throw init.signal?.reason;
+      throw new TroubleError(limit.signal.aborted ? "is too slow" : "cannot be reached");
+    } finally {
+      clearTimeout(timer);
+      init.signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  /** @param {string} url @param {Awaited<ReturnType<typeof whole>>} answer */
+  function respond(url, { status, headers, body }) {
+    const isBare = status === 204 || status === 304;
+    const response = new Response(isBare ? null : body, { status, headers });
+    // The viewer looks at it for redirections.
+    return Object.defineProperty(response, "url", { value: url });
+  }
+
+  /** @param {string} name @returns {Promise<Where>} */
+  function placeOf(name) {
+    let known = places.get(name);
+    if (known === undefined) {
+      known = whole(`${root}direct/${name}/where`, {}).then(({ status, body }) => {
+        if (status !== 200) throw new TroubleError(`answers ${status}`);
+        return JSON.parse(new TextDecoder().decode(body ?? undefined));
+      });
+      places.set(name, known);
+      known.catch(() => places.delete(name));
+    }
+    return known;
+  }
+
+  /**
+   * Whether the level is still there, so that a key that is not may be believed.
+   *
+   * @param {string} mark
+   */
+  function isThere(mark) {
+    const known = looked.get(mark);
+    if (known !== undefined && Date.now() < known.until) return known.isThere;
+    const asked = whole(mark, { cache: "no-store", credentials: "omit" }).then(({ status }) => status === 200, () => false);
+    looked.set(mark, { until: Date.now() + LOOK_AGAIN_MS, isThere: asked });
+    void asked.then((found) => found || looked.delete(mark));
+    return asked;
+  }
+
+  /** @param {Level} level @param {string} key @returns {string} */
+  function addressOf({ prefix, suffix, is_quoted, offset }, key) {
+    const named = /^(\d+)-(\d+)_(\d+)-(\d+)_(\d+)-(\d+)$/.exec(key);
+    if (named !== null) {
+      const ends = named.slice(1).map((end, i) => Number(end) + (offset[i >> 1] ?? 0));
+      key = `${ends[0]}-${ends[1]}_${ends[2]}-${ends[3]}_${ends[4]}-${ends[5]}`;
+    }
+    return prefix + (is_quoted ? encodeURIComponent(key) : key) + suffix;
+  }
+
+  /**
+   * Ask the source for a chunk once.
+   *
+   * @param {Source} source @param {string} name @param {number} number @param {string} key @param {RequestInit} init
+   */
+  async function askSource(source, name, number, key, init) {
+    const where = await placeOf(name);
+    const level = where.levels?.[number];
+    if (level === undefined) {
+      places.delete(name);
+      tell({ name, kind: "closed", reason: where.reason ?? "" });
+      throw new TroubleError("is read through the server");
+    }
+    source.host = new URL(level.prefix).host;
+    const url = addressOf(level, key);
+    const answer = await whole(url, { ...init, credentials: "omit" });
+    if (answer.status === 200 || answer.status === 206) return respond(url, answer);
+    const isMissing = answer.status === 404 || answer.status === where.missing;
+    if (isMissing && (await isThere(level.mark))) return respond(url, { ...answer, status: 404 });
+    throw new TroubleError(`answers ${answer.status}`);
+  }
+
+  /**
+   * Ask our own server once.
+   *
+   * @param {string} url @param {RequestInit} init
+   */
+  async function askServer(url, init) {
+    const answer = await whole(url, init);
+    if (!PASSING.has(answer.status)) return respond(url, answer);
+    const said = await new Response(answer.body).json().catch(() => null);
+    throw new TroubleError(`answers ${answer.status}`, { cause: said?.error?.message });
+  }
+
+  /**
+   * Ask until there is an answer, or nobody wants it any more.
+   *
+   * @param {string} name of the source, for the page @param {(source: Source) => Promise<Response>} ask
+   * @param {AbortSignal | null | undefined} signal
+   */
+  async function patiently(name, ask, signal) {
+    const source = sources.get(name) ?? { waiting: 0, host: location.host };
+    sources.set(name, source);
+    let isWaiting = false;
+    try {
+      for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(wait * 2, LONGEST_PAUSE_MS)) {
+        try {
+          return await ask(source);
+        } catch (error) {
+          if (!(error instanceof TroubleError)) throw error;
+          if (!isWaiting) source.waiting += 1;
+          isWaiting = true;
+          tell({ name, kind: "waiting", host: source.host, reason: error.message, said: error.cause ?? "" });
+          await pause(wait * (1 + Math.random()), signal);
+        }
+      }
+    } finally {
+      if (isWaiting) source.waiting -= 1;
+      if (isWaiting && source.waiting === 0) tell({ name, kind: "over" });
+    }
+  }
+
+  /** @param {RequestInfo | URL} input @param {RequestInit} [init] @returns {Promise<Response>} */
+  self.fetch = async (input, init = {}) => {
+    const url = String(input instanceof Request ? input.url : input);
+    const found = url.startsWith(root) ? /^([a-z]+)\/([^/?]+)(?:\/s?(\d+)\/([^?]+))?/.exec(url.slice(root.length)) : null;
+    const [, route, name, number, key] = found ?? [];
+    const { signal } = init;
+    if (route === "direct" && name !== undefined && key !== undefined) {
+      return patiently(name, (source) => askSource(source, name, Number(number), key, init), signal);
+    }
+    if (route === "image" || route === "labels" || route === "beside") {
+      return patiently("", () => askServer(url, init), signal);
+    }
+    return real(input, init);
+  };
+
+  // A chunk that cannot be decoded is dropped by the viewer with no more than this line.
+  const log = console.log.bind(console);
+  console.log = (...words) => {
+    log(...words);
+    if (String(words[0]).startsWith("Error retrieving chunk")) tell({ name: "", kind: "damaged" });
+  };
+
+  const script = location.search.slice(1);
+  if (!/^[\w.-]+\.js$/.test(script)) throw new Error(`No script of the viewer: ${script}`);
+  /** @type {any} */ (self).importScripts(new URL(script, location.href).href);
+})();

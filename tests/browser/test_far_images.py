@@ -1,0 +1,83 @@
+"""Images that the page reads from their source: what is seen when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from landmarks import BOX, LANDMARKS, SIZE
+from looking import colour_at, look_at, view_state, wait_for, wait_panel, wait_ready, wait_until
+from playwright.sync_api import Page
+from serving import Server
+from static_web import StaticWeb, static_web
+
+BRIGHT = tuple(begin + 1 for begin, _ in BOX)
+CHUNKS = r"/s\d/\d+\.\d+\.\d+$"
+
+
+@pytest.fixture(scope="module")
+def far(labelled: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaticWeb]:
+    """Another server, with two volumes that pages read there."""
+    root = tmp_path_factory.mktemp("far")
+    with static_web(root) as web:
+        for name in ("far", "farther"):
+            LANDMARKS["ome04"].write(root / name)
+            body = {"name": name, "image": f"{web.address}/{name}"}
+            assert labelled.request("POST", "/volumes", body)["voxel_size"] == pytest.approx(SIZE)
+        yield web
+
+
+def open_unread(page: Page, url: str, name: str) -> None:
+    """Open a volume whose chunks do not come, and look at its bright box."""
+    page.goto(f"{url}/d/{name}")
+    wait_panel(page)
+    wait_for(page, "viewer.layerManager.managedLayers.length > 1")
+    z, y, x = (at + 0.5 for at in BRIGHT)
+    view = {"position": [x, y, z], "crossSectionScale": 0.5, "layout": "xy"}
+    page.evaluate("([state]) => viewer.state.restoreState(state)", [view])
+
+
+def image_source(page: Page) -> str:
+    return str(view_state(page)["layers"][0]["source"])
+
+
+def test_what_does_not_come_is_waited_for_and_never_black(
+    page: Page, labelled: Server, far: StaticWeb, shot: Callable[..., Path]
+) -> None:
+    notice = page.locator(".toast")
+    with far.failing(403, CHUNKS):
+        open_unread(page, labelled.url, "far")
+        wait_until(page, lambda: "answers 403" in "".join(notice.all_inner_texts()), 30, "403")
+        assert "It is asked again." in notice.inner_text()
+        shot("far-waiting")
+        for fault, said in ((500, "answers 500"), ("cut", "cannot be reached")):
+            far.fault = fault
+            wait_until(page, lambda: said in "".join(notice.all_inner_texts()), 30, said)  # noqa: B023
+        # Nothing is drawn: the panel's own colour shows, where black would be a value.
+        assert colour_at(page, BRIGHT) == (20, 22, 26)
+        far.fault = "drop"
+    wait_until(page, lambda: notice.count() == 0, 30, "the notice goes")
+    wait_ready(page)
+    look_at(page, BRIGHT, 0.5, layout="xy")
+    assert min(colour_at(page, BRIGHT)) > 200
+    assert "/direct/far" in image_source(page)
+
+
+def test_an_image_that_only_the_server_can_reach_comes_through_it(
+    page: Page, labelled: Server, far: StaticWeb, shot: Callable[..., Path]
+) -> None:
+    with far.failing("drop", CHUNKS, is_for_pages=True):
+        open_unread(page, labelled.url, "farther")
+        notice = page.locator(".toast")
+        message = "the image now comes through the server"
+        wait_until(page, lambda: message in "".join(notice.all_inner_texts()), 40, message)
+        wait_ready(page)
+        assert "/image/farther" in image_source(page)
+        look_at(page, BRIGHT, 0.5, layout="xy")
+        assert min(colour_at(page, BRIGHT)) > 200
+        shot("far-through-server")
+        # This browser remembers it for a while.
+        page.goto(f"{labelled.url}/d/farther")
+        wait_ready(page)
+        assert "/image/farther" in image_source(page)
