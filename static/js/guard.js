@@ -8,8 +8,9 @@
  */
 // @ts-check
 (() => {
-  const HEADERS_WITHIN_MS = 20000;
-  const BODY_WITHIN_MS = 60000;
+  /** A place from which nothing has come for so long, though it was asked, does not answer. */
+  const STALLED_MS = 30000;
+  const LOOK_EVERY_MS = 5000;
   const FIRST_PAUSE_MS = 500;
   const LONGEST_PAUSE_MS = 5000;
   const LOOK_AGAIN_MS = 60000;
@@ -37,6 +38,8 @@
   const looked = new Map();
   /** @type {Map<string, Source>} */
   const sources = new Map();
+  /** @type {Map<string, number>} when something came last, by origin */
+  const heard = new Map();
 
   // Before the client listens: its own messages are of another kind.
   self.addEventListener("message", (event) => {
@@ -67,7 +70,10 @@
     });
 
   /**
-   * Fetch something whole, within limits of time. Every failure that may pass is a TroubleError.
+   * Fetch something whole. Every failure that may pass is a TroubleError.
+   *
+   * The browser sends a few requests at a time and lets the others wait, so that the time of one
+   * says nothing; but when nothing at all comes any more, it is not waited for.
    *
    * @param {string} url @param {RequestInit} init
    * @returns {Promise<{status: number, headers: Headers, body: ArrayBuffer | null}>}
@@ -76,19 +82,23 @@
     const limit = new AbortController();
     const stop = () => limit.abort(init.signal?.reason);
     init.signal?.addEventListener("abort", stop);
-    let timer = setTimeout(() => limit.abort(), HEADERS_WITHIN_MS);
+    const { origin } = new URL(url);
+    const begun = Date.now();
+    const timer = setInterval(() => {
+      if (Date.now() - Math.max(begun, heard.get(origin) ?? 0) > STALLED_MS) limit.abort();
+    }, LOOK_EVERY_MS);
     try {
       const answer = await real(url, { ...init, signal: limit.signal });
-      clearTimeout(timer);
-      timer = setTimeout(() => limit.abort(), BODY_WITHIN_MS);
+      heard.set(origin, Date.now());
       // Read here, so that a line that breaks in the middle is noticed here.
       const body = init.method === "HEAD" ? null : await answer.arrayBuffer();
+      heard.set(origin, Date.now());
       return { status: answer.status, headers: answer.headers, body };
     } catch (error) {
       if (isOver(init.signal)) throw init.signal?.reason;
-      throw new TroubleError(limit.signal.aborted ? "is too slow" : "cannot be reached");
+      throw new TroubleError(limit.signal.aborted ? "does not answer" : "cannot be reached");
     } finally {
-      clearTimeout(timer);
+      clearInterval(timer);
       init.signal?.removeEventListener("abort", stop);
     }
   }
