@@ -23,7 +23,7 @@ function normalised(event) {
 
 /** @param {Element} target @param {KeyboardEvent} event whether the element itself wants the key */
 function isForElement(target, event) {
-  if (target.closest("input:not([readonly]), textarea, select, [contenteditable]")) return event.key !== "Escape";
+  if (target.closest("input:not([readonly], [type=checkbox]), textarea, select, [contenteditable]")) return event.key !== "Escape";
   return Boolean(target.closest("button, summary, a, input")) && ["Enter", " "].includes(event.key);
 }
 

@@ -276,6 +276,8 @@ def test_both_themes_can_be_read(
     assert {"invert", "gamma"} <= {text for text, _ in texts}
     for text, contrast in texts:
         assert contrast >= 4.5, text
+    # A box that was just ticked takes the space bar, and no other key.
+    page.get_by_label("Follow").focus()
     page.keyboard.press("c")
     wait_for(page, f"!({_IS_GAMMA_SHOWN})")
     page.set_viewport_size({"width": 420, "height": 760})

@@ -318,7 +318,7 @@ def test_contrast_as_shown_is_sent_and_inverted_when_the_range_is(
     opened: Page, labelled: Server, sent: list[dict[str, Any]]
 ) -> None:
     unfold(opened)
-    opened.get_by_label("Contrast").select_option("shown")
+    opened.get_by_label("Contrast", exact=True).select_option("shown")
     note = opened.locator(".setting-note")
     for low, high, says in ((40, 200, "black 40, white 200"), (210, 30, "white 30: inverted")):
         show(opened, low, high)
@@ -361,7 +361,7 @@ def test_the_card_is_seen_in_both_themes(
     shot(f"segment-closed-{theme}", page)
     unfold(page)
     page.get_by_label("Confidence", exact=True).fill("0.65")
-    page.get_by_label("Contrast").select_option("shown")
+    page.get_by_label("Contrast", exact=True).select_option("shown")
     page.get_by_label("Existing labels").select_option("replace-all")
     page.set_viewport_size({"width": 1100, "height": 1120})
     page.wait_for_timeout(300)

@@ -36,7 +36,7 @@ const REGIONS = { slice: "a slice", stack: "a box", orthoplane: "a box in three 
 /** @param {Operation["provenance"]} provenance */
 function region({ mode, sections, polygon, purpose }) {
   const what = Array.isArray(sections) ? `${sections.length} slices` : REGIONS[String(mode)] ?? "a region";
-  return what + (polygon ? " in a polygon" : "") + (purpose === "follow" ? " on the way" : "");
+  return what + (polygon ? " in a polygon" : "") + (purpose === "follow" ? " while following" : "");
 }
 
 /** @type {{[operation: string]: string}} */
