@@ -85,13 +85,18 @@ def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]
     with closing(workspace.show_found(plan, job.job_id)) as found:
         reporter.found = found
         operation = workspace.segment(plan, edit, reporter, found)
-        shown = None if found.maps is None else json.dumps(_shown(found))
+        has_layers = found.maps is not None or found.stacks is not None
+        shown = json.dumps(_shown(found)) if has_layers else None
     return {"message": "Done", "operation_id": operation.operation_id, "result": shown}
 
 
 def _shown(found: FoundSoFar) -> dict[str, int]:
-    """Return how many blocks there are to look at, as labels and as maps."""
-    return {"blocks": found.blocks, "maps": 0 if found.maps is None else found.maps.blocks}
+    """Return how many blocks there are to look at, as labels and as maps, and how many stacks."""
+    return {
+        "blocks": found.blocks,
+        "maps": 0 if found.maps is None else found.maps.blocks,
+        "stacks": 0 if found.stacks is None else found.stacks.planes,
+    }
 
 
 def _failed(kind: ErrorKind, message: str) -> dict[str, Any]:

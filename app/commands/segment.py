@@ -52,8 +52,8 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--class",
         dest="class_name",
-        help="Name or id of the class to look for, of a model with several; its first thing "
-        "without it.",
+        help="Class to look for, of a model with several: name or id, several with commas between, "
+        "or all; its first thing without it.",
     )
     parser.add_argument(
         "--preset", help="empanada-exact: as empanada-napari 1.2.4 computes it, for comparison."

@@ -72,7 +72,9 @@ def region(name: str, body: Values) -> ResponseReturnValue:
         Field(
             "class",
             "text",
-            "Name or id of the model's class to look for; its first thing without it.",
+            "The model's class to look for: name or id; several with commas between, or all. Its "
+            "first thing without it. Objects keep the class (`class` of an object); a voxel that "
+            "two classes claim is of the one that the model names first.",
         ),
         Field(
             "preset",
@@ -95,6 +97,12 @@ def region(name: str, body: Values) -> ResponseReturnValue:
             "the one before.",
         ),
         Field("maps", "boolean", "Keep the network's maps, to be shown as layers (`/maps/<job>`)."),
+        Field(
+            "stacks",
+            "boolean",
+            "Mode orthoplane: keep what the xy, xz and yz sections show by themselves, before the "
+            "vote, as label layers to look at (`/maps/<job>/stack-xy`); nothing in other modes.",
+        ),
         Field("session", "text", "The page that asks; a pinned one is refused."),
         Field("request_id", "text", "A repeated id answers with the first job."),
     )
@@ -120,6 +128,7 @@ def segment(name: str, body: Values) -> ResponseReturnValue:
         preset=body["preset"],
         purpose=body["purpose"] or "segment",
         keep_maps=bool(body["maps"]),
+        keep_stacks=bool(body["stacks"]),
     )
     user = current_user(request, parts.config)
     job = parts.jobs.submit(

@@ -130,6 +130,7 @@ def volume(name: str) -> ResponseReturnValue:
             "text",
             "voxels, probability or root, with '-' for largest first; -voxels without it.",
         ),
+        Field("class", "text", "Only objects of this class, as `class` names it."),
         Field("after", "id", "Begin behind this object: the last one of the page before."),
         Field("limit", "integer", "How many at most; 1000 without it."),
     )
@@ -139,7 +140,7 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
 
     `probability` is the mean over an object's voxels, `agreement` the share of the planes that
     found something there; null where no network made the object. Such objects come last by
-    probability.
+    probability. `class` is what the run that made the object looked for; null where none did.
 
     `complete` is false while base labels are not counted everywhere: objects may be missing, and
     sizes may be too small.
@@ -153,8 +154,13 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
         sort=query["sort"] or "-voxels",
         limit=row_limit(query["limit"], 1000),
         after=query["after"],
+        class_name=query["class"],
     )
-    rows = [{**stats.to_json(), **_physical(name, stats.voxels)} for stats in found]
+    classes = workspace.object_classes(name, [stats.root for stats in found], version)
+    rows = [
+        {**stats.to_json(), **_physical(name, stats.voxels), "class": classes.get(stats.root)}
+        for stats in found
+    ]
     complete = workspace.counted_share(name) == 1
     return jsonify(ok=True, version=version, complete=complete, objects=rows)
 
@@ -178,8 +184,10 @@ def one_object(name: str, root: str, query: Values) -> ResponseReturnValue:
             ErrorKind.INVALID_ID,
         )
     version = _version_of(name, query["version"])
-    stats = services().workspace.object(name, int(root), version, query["point"])
-    described = {**stats.to_json(), **_physical(name, stats.voxels)}
+    workspace = services().workspace
+    stats = workspace.object(name, int(root), version, query["point"])
+    kind = workspace.object_classes(name, [stats.root], version).get(stats.root)
+    described = {**stats.to_json(), **_physical(name, stats.voxels), "class": kind}
     return jsonify(ok=True, version=version, object=described)
 
 

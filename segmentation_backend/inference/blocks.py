@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from torch import nn
 
 from segmentation_backend.geometry import VoxelSize
 from segmentation_backend.inference.cache import RunCache
-from segmentation_backend.inference.classes import Target
+from segmentation_backend.inference.classes import Classes, Target, segment_classes
 from segmentation_backend.inference.confidence import mean_probability
 from segmentation_backend.inference.consensus import merge_stacks, narrow
 from segmentation_backend.inference.cubes import segment_cube
@@ -37,11 +37,21 @@ from segmentation_backend.inference.planes import (
 )
 from segmentation_backend.inference.reading import Reader, look_ahead
 from segmentation_backend.inference.results import BlockMaps, BlockResult
-from segmentation_backend.inference.stack import link_sections, median_sections
+from segmentation_backend.inference.stack import link_classes, link_sections, median_sections
 
-__all__ = ["Recipe", "segment_block", "segment_blocks"]
+__all__ = ["Product", "Recipe", "segment_block", "segment_blocks", "segment_products"]
 
 OnSection: TypeAlias = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One of the things that are made of what the network says of a block."""
+
+    target: Target | None = None
+    """The class that is looked for; of networks with one class there is nothing to choose."""
+    stack: Plane | None = None
+    """Of mode "orthoplane": the objects of this plane's sections alone, before any vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,8 @@ class Recipe:
     parameters: InferenceParameters = field(default_factory=InferenceParameters)
     keep_maps: bool = False
     """Whether results hold the network's maps, for display."""
-    target: Target | None = None
-    """The class that is looked for; of networks with one class there is nothing to choose."""
+    products: tuple[Product, ...] = (Product(),)
+    """What is to be made; the network sees each tile once, however many they are."""
     voxel_size: VoxelSize = (1.0, 1.0, 1.0)
     """Of the level, nm, (z, y, x); 3D networks' objects depend on its proportions."""
     on_notice: Callable[[str], None] | None = None
@@ -69,7 +79,7 @@ def segment_block(
     `on_section` is told the number of sections that went through the network after each, of
     `block.sections`; an error that it raises ends the work.
     """
-    return _compute(read(block.reach), block, recipe, on_section)
+    return _compute(read(block.reach), block, recipe, on_section)[0]
 
 
 def segment_blocks(
@@ -79,63 +89,88 @@ def segment_blocks(
     cache: RunCache | None = None,
     on_section: Callable[[int, int], None] | None = None,
 ) -> Generator[BlockResult, None, None]:
-    """Yield the results of blocks in their order, from the cache where it has them.
+    """Yield the results of blocks of a recipe with one product; see `segment_products`."""
+    caches = None if cache is None else [cache]
+    with closing(segment_products(read, blocks, recipe, caches, on_section)) as found:
+        for (result,) in found:
+            yield result
 
-    While one block is computed a thread reads the next one's image, or takes its result out of
-    the cache. `on_section` is told the place of a block in `blocks` and how many of its sections
-    went through the network, after each; an error that it raises ends the work and leaves nothing
-    behind but the finished blocks in the cache.
+
+def segment_products(
+    read: Reader,
+    blocks: Sequence[Block],
+    recipe: Recipe,
+    caches: Sequence[RunCache] | None = None,
+    on_section: Callable[[int, int], None] | None = None,
+) -> Generator[tuple[BlockResult, ...], None, None]:
+    """Yield the results of blocks in their order, one for each product of the recipe.
+
+    They come from the caches, one for each product, where these have them. While one block is
+    computed a thread reads the next one's image, or takes its results out of the caches.
+    `on_section` is told the place of a block in `blocks` and how many of its sections went through
+    the network, after each; an error that it raises ends the work and leaves nothing behind but
+    the finished blocks in the caches.
     """
 
-    def load(block: Block) -> BlockResult | NDArray[Any]:
-        known = None if cache is None else cache.find(block)
-        if known is not None and (known.maps is not None or not recipe.keep_maps):
-            return known
-        return read(block.reach)
+    def load(block: Block) -> tuple[list[BlockResult | None], NDArray[Any] | None]:
+        found = [None] * len(recipe.products) if caches is None else [c.find(block) for c in caches]
+        known = [k if k and (k.maps is not None or not recipe.keep_maps) else None for k in found]
+        return known, None if all(known) else read(block.reach)
 
     # Closed, not left to the collector: the reading ends with the run, however that ends.
     with closing(look_ahead(blocks, load)) as items:
-        for place, (block, loaded) in enumerate(items):
-            if isinstance(loaded, BlockResult):
-                yield loaded
-                continue
-            tell = None if on_section is None else partial(on_section, place)
-            result = _compute(loaded, block, recipe, tell)
-            if cache is not None:
-                cache.keep(result)
-            yield result
+        for place, (block, (known, image)) in enumerate(items):
+            missing = [number for number, result in enumerate(known) if result is None]
+            if image is not None:
+                tell = None if on_section is None else partial(on_section, place)
+                wanted = replace(recipe, products=tuple(recipe.products[n] for n in missing))
+                made = _compute(image, block, wanted, tell)
+                for number, result in zip(missing, made, strict=True):
+                    known[number] = result
+                    if caches is not None:
+                        caches[number].keep(result)
+            yield tuple(result for result in known if result is not None)
 
 
 def _compute(
     image: NDArray[Any], block: Block, recipe: Recipe, on_section: OnSection | None
-) -> BlockResult:
-    """Return the objects of a block of the image in its reach."""
-    parameters = recipe.parameters
+) -> list[BlockResult]:
+    """Return what a recipe makes of a block of the image in its reach."""
     if block.mode == "cube":
-        size = recipe.voxel_size
-        how = (recipe.network, recipe.contrast, parameters, size, recipe.keep_maps)
-        return segment_cube(image, block, *how)
-    canvas = _Canvas(block, recipe.keep_maps, recipe.target)
+        how = (recipe.parameters, recipe.voxel_size, recipe.keep_maps)
+        return [segment_cube(image, block, recipe.network, recipe.contrast, *how)]
+    targets = tuple(dict.fromkeys(product.target for product in recipe.products))
+    canvas = _Canvas(block, recipe.keep_maps, targets)
     counter = _Counter(on_section)
-    stacks = [_segment_plane(image, block, p, recipe, canvas, counter) for p in block.planes]
-    agreement = None
-    if recipe.target is not None and recipe.target.is_stuff:
-        labels, agreement = _voted(stacks, parameters)
-    elif block.mode == "orthoplane":
+    planes = [_segment_plane(image, block, p, recipe, canvas, counter) for p in block.planes]
+    results = []
+    for product in recipe.products:
+        stacks = [plane[product.target] for plane in planes]
+        if product.stack is not None:
+            stacks = [stacks[block.planes.index(product.stack)]]
+        labels, agreement = _decided(stacks, block, product, recipe.parameters)
+        shares = canvas.probability(product.target)
+        probability = mean_probability(labels, shares)[1:]
+        sure = np.ones(len(probability), np.float32) if agreement is None else agreement[1:]
+        maps = canvas.maps(shares)
+        results.append(BlockResult(block, labels, probability, sure, maps))
+    return results
+
+
+def _decided(
+    stacks: list[NDArray[Any]], block: Block, product: Product, parameters: InferenceParameters
+) -> tuple[NDArray[np.uint32], NDArray[np.float32] | None]:
+    """Return the objects of one stack or three, and how far the three agree."""
+    if product.target is not None and product.target.is_stuff:
+        return _voted(stacks, parameters)
+    if len(stacks) > 1:
         found = merge_stacks(stacks, parameters, block.open_faces)
-        labels, agreement = found.labels, found.agreement
-    elif block.mode == "stack":
-        labels = drop_small_objects(
-            np.ascontiguousarray(stacks[0], np.uint32),
-            parameters.min_size,
-            parameters.min_extent,
-            block.open_faces,
-        )
-    else:
-        labels = np.ascontiguousarray(stacks[0], np.uint32)
-    probability = mean_probability(labels, canvas.probability())[1:]
-    agreement = np.ones(len(probability), np.float32) if agreement is None else agreement[1:]
-    return BlockResult(block, labels, probability, agreement, canvas.maps())
+        return found.labels, found.agreement
+    labels = np.ascontiguousarray(stacks[0], np.uint32)
+    if block.mode != "slice":
+        least = (parameters.min_size, parameters.min_extent)
+        labels = drop_small_objects(labels, *least, block.open_faces)
+    return labels, None
 
 
 def _voted(
@@ -167,39 +202,45 @@ class _Counter:
 class _Canvas:
     """The maps of a block, as bytes, gathered plane by plane."""
 
-    def __init__(self, block: Block, keep_maps: bool, target: Target | None = None) -> None:
+    def __init__(self, block: Block, keep_maps: bool, targets: tuple[Target | None, ...]) -> None:
         self._block = block
-        self._target = target
         shape = block.box.shape
-        self._sum = np.zeros(shape, np.uint8 if len(block.planes) == 1 else np.uint16)
+        dtype = np.uint8 if len(block.planes) == 1 else np.uint16
+        self._sums = {target: np.zeros(shape, dtype) for target in targets}
         self._centres = np.zeros(shape, np.uint8) if keep_maps else None
+
+    @property
+    def targets(self) -> tuple[Target | None, ...]:
+        """The classes that are looked for."""
+        return tuple(self._sums)
 
     def record(self, maps: Iterable[Maps], axis: int) -> Iterator[Maps]:
         """Pass the maps of one plane's sections on, and keep what they say."""
-        total = np.moveaxis(self._sum, axis, 0)
+        totals = {target: np.moveaxis(total, axis, 0) for target, total in self._sums.items()}
         heat = None if self._centres is None else np.moveaxis(self._centres, axis, 0)
         for number, item in enumerate(maps):
-            seen = item.probability if self._target is None else self._target.probability(item)
-            total[number] += _as_bytes(seen)
+            for target, total in totals.items():
+                seen = item.probability if target is None else target.probability(item)
+                total[number] += _as_bytes(seen)
             if heat is not None:
-                height, width = seen.shape
+                height, width = item.probability.shape[-2:]
                 fine = np.repeat(np.repeat(_as_bytes(item.centres), item.stride, 0), item.stride, 1)
                 np.maximum(heat[number], fine[:height, :width], out=heat[number])
             yield item
 
-    def probability(self) -> NDArray[np.uint8]:
-        """Return the mean probability of all planes in the box, 255 for 1."""
-        planes = len(self._block.planes)
-        if planes > 1:
-            self._sum = ((self._sum + planes // 2) // planes).astype(np.uint8)
-        return self._sum
+    def probability(self, target: Target | None) -> NDArray[np.uint8]:
+        """Return the mean probability of all planes in the box, 255 for 1; all are recorded."""
+        total, planes = self._sums[target], len(self._block.planes)
+        if total.dtype != np.uint8:
+            total = self._sums[target] = ((total + planes // 2) // planes).astype(np.uint8)
+        return total
 
-    def maps(self) -> BlockMaps | None:
-        """Return the maps of the core, where they are wanted; `probability` was asked for first."""
+    def maps(self, shares: NDArray[np.uint8]) -> BlockMaps | None:
+        """Return the maps of the core, where they are wanted, with such probabilities."""
         if self._centres is None:
             return None
         core = self._block.core.slices(self._block.box.offset)
-        return BlockMaps(*(np.ascontiguousarray(m[core]) for m in (self._sum, self._centres)))
+        return BlockMaps(*(np.ascontiguousarray(m[core]) for m in (shares, self._centres)))
 
 
 def _segment_plane(
@@ -209,9 +250,10 @@ def _segment_plane(
     recipe: Recipe,
     canvas: _Canvas,
     counter: _Counter,
-) -> NDArray[Any]:
+) -> dict[Target | None, NDArray[Any]]:
     """Return the objects (z, y, x) of the box that sections of one plane give, unfiltered."""
-    axis, parameters = PLANES[plane], recipe.parameters
+    axis, parameters, targets = PLANES[plane], recipe.parameters, canvas.targets
+    one = targets[0]
     tiles = predict_tiles(
         _tiles(image, block, axis, recipe.contrast),
         recipe.network,
@@ -219,24 +261,47 @@ def _segment_plane(
         # By the block, not by how many tiles there are to be done: see `predict_tiles`.
         batch_size(recipe.network, block.box.shape[axis]),
         recipe.on_notice,
-        None if recipe.target is None else recipe.target.channels,
+        None if one is None else one.channels,
     )
-    segment = segment_maps if recipe.target is None else recipe.target.segment
     rows, columns = _slices_in_plane(block, axis)
     maps = counter(crop_maps(tile, rows, columns) for tile in tiles)
     shape = (block.box.shape[axis], rows.stop - rows.start, columns.stop - columns.start)
-    if block.mode == "slice":
-        sections = [segment(m, parameters) for m in canvas.record(maps, axis)]
-        flat = np.stack(sections).astype(np.uint32)
+    if block.mode != "slice":
+        maps = median_sections(maps, parameters.median_slices)
+    seen = canvas.record(maps, axis)
+    flat: dict[Target | None, NDArray[np.uint32]]
+    if one is None:
+        found = (segment_maps(m, parameters) for m in seen)
+        stacked = block.mode == "slice"
+        flat = {one: _stacked(found) if stacked else link_sections(found, shape, parameters)}
     else:
-        smooth = canvas.record(median_sections(maps, parameters.median_slices), axis)
-        found = (segment(m, parameters) for m in smooth)
-        if recipe.target is not None and recipe.target.is_stuff:
-            flat = np.stack(list(found)).astype(np.uint32)
-        else:
-            flat = link_sections(found, shape, parameters)
+        flat = _segment_targets(seen, shape, [t for t in targets if t], block, parameters)
     # Two bytes for each voxel are enough while the other planes are waited for.
-    return np.moveaxis(narrow(flat) if block.mode == "orthoplane" else flat, 0, axis)
+    is_voted = block.mode == "orthoplane"
+    return {t: np.moveaxis(narrow(f) if is_voted else f, 0, axis) for t, f in flat.items()}
+
+
+def _stacked(sections: Iterable[NDArray[np.int32]]) -> NDArray[np.uint32]:
+    return np.stack(list(sections)).astype(np.uint32)
+
+
+def _segment_targets(
+    maps: Iterable[Maps],
+    shape: tuple[int, int, int],
+    targets: Sequence[Target],
+    block: Block,
+    parameters: InferenceParameters,
+) -> dict[Target | None, NDArray[np.uint32]]:
+    """Return the objects (sections, H, W) of each of a network's classes that are looked for."""
+    wanted = tuple(target.channel for target in targets)
+    known = targets[0].classes
+    sections = (segment_classes(m, known, parameters, wanted) for m in maps)
+    if block.mode == "slice":
+        each = list(sections)
+        return {t: _stacked(section[t.channel] for section in each) for t in targets}
+    things = tuple(channel for channel in wanted if channel in known.things)
+    linked = link_classes(sections, shape, Classes(wanted, things), parameters)
+    return {target: linked[target.channel] for target in targets}
 
 
 def _tiles(

@@ -62,6 +62,8 @@ __all__ = [
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Is told the sections done and how many there are; what it raises ends the work."""
+OnStack: TypeAlias = Callable[[Plane, int, NDArray[np.int32]], None]
+"""Is given the labels (z, y, x) of a class in one plane's stack, before the vote."""
 Objects: TypeAlias = list[RunObject]
 
 
@@ -111,6 +113,7 @@ def segment_orthoplane_exact(
     model: ExactModel | None = None,
     parameters: ExactParameters | None = None,
     on_progress: OnProgress | None = None,
+    on_stack: OnStack | None = None,
 ) -> dict[int, NDArray[np.int32]]:
     """Return the labels int32 (z, y, x) of each class that stacks along xy, xz and yz agree on.
 
@@ -123,6 +126,9 @@ def segment_orthoplane_exact(
     labels = {}
     for index, kind in enumerate(model.labels):
         stacks = [stack[index] for stack in planes]
+        if on_stack is not None:
+            for plane, objects in zip(AXES, stacks, strict=True):
+                on_stack(plane, kind, fill(enumerate(objects, start=1), shape))
         if kind in model.thing_list:
             agreed = consensus(
                 stacks,

@@ -220,11 +220,12 @@ def _forward(group: list[NDArray[np.float32]], size: int, how: _Call) -> tuple[l
                 raise unusable(f"it fails ({reason_of(error)})") from error
             if size == 1:
                 raise _too_large(group[0].shape, how.device) from error
-            size //= 2
-            _log.warning("Out of memory: going on with batches of %d tiles.", size)
-            torch.cuda.empty_cache()
         else:
             return answers, size
+        # Only here: until it is forgotten, the error's traceback holds what the call had made.
+        size //= 2
+        _log.warning("Out of memory: going on with batches of %d tiles.", size)
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

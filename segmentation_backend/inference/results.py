@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,17 @@ class BlockMaps:
     """(z, y, x); where three planes were seen, their mean."""
     centres: NDArray[np.uint8]
     """(z, y, x), the centre heat map; where three planes were seen, their maximum."""
+
+    def with_others(self, others: Iterable[BlockMaps | None]) -> BlockMaps:
+        """Return the maps with, voxel by voxel, the highest probability of this and other classes.
+
+        Centres are those of all classes anyway.
+        """
+        highest = self.probability
+        for other in others:
+            if other is not None:
+                highest = np.maximum(highest, other.probability)
+        return BlockMaps(highest, self.centres)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import nn
 
 from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
-from segmentation_backend.inference.blocks import Recipe, segment_blocks
+from segmentation_backend.inference.blocks import Product, Recipe, segment_products
 from segmentation_backend.inference.cache import BlockCache, RunCache
 from segmentation_backend.inference.classes import Target
 from segmentation_backend.inference.cubes import CubeGrid
@@ -45,6 +45,8 @@ __all__ = [
 
 Progress: TypeAlias = Callable[[float, str], None]
 
+_PLANES: tuple[Plane, ...] = tuple(PLANES)
+
 
 @dataclass(frozen=True, slots=True)
 class BlockOptions:
@@ -58,8 +60,13 @@ class BlockOptions:
     centre: Sequence[float] | None = None
     """(z, y, x) of the level: the blocks nearest to it are first; the region's middle where not
     given."""
-    on_block: Callable[[BlockResult], None] | None = None
-    """Is given each block as soon as it is there, before `progress` hears of it."""
+    on_block: Callable[[Sequence[BlockResult]], None] | None = None
+    """Is given each block as soon as it is there, a result for each class, before `progress` hears
+    of it."""
+    on_stack: Callable[[Plane, NDArray[np.uint32]], None] | None = None
+    """Mode "orthoplane": is given, at the end, the objects that each of the three stacks has in the
+    region before any vote: stitched, as numbered objects (z, y, x), neither filled nor eroded nor
+    dilated."""
     chunk: Coordinate | None = None
     """The image's chunks at this level, (z, y, x) voxels. Where given, each is read whole, and
     once; otherwise just what a block needs is read, which suits an image that is at hand."""
@@ -83,7 +90,7 @@ def segment_region(
     progress: Progress,
     bounds: Roi | None = None,
     options: BlockOptions | None = None,
-    class_id: int | None = None,
+    class_id: int | Sequence[int] | None = None,
 ) -> RegionObjects:
     """Return the objects in `roi`: labels (z, y, x) of its shape, and how sure the network is.
 
@@ -96,8 +103,9 @@ def segment_region(
     plane of the sections that the network sees; mode "orthoplane" sees all
     three and takes what they agree on. In mode "slice" no object goes on from one section to the
     next; in the others they are 3D objects. Of a model with several classes it is the objects of
-    one, `class_id`, or the first thing; of a class without single objects there is one object at
-    most. `progress` is told the share done and a sentence after
+    one, `class_id`, or the first thing, or of several: `kinds` says which of them each object is
+    of, and where two classes' objects meet the first one has the voxel. Of a class without single
+    objects there is one object at most. `progress` is told the share done and a sentence after
     each section and each block. Objects are filled, eroded and dilated once their blocks are
     stitched, for which blocks further around may be computed. InvalidInputError
     (TOO_MANY_OBJECTS) where the region has more than `maximum_objects_per_class`.
@@ -112,30 +120,66 @@ def segment_region(
     grid = plan_grid(limits, mode, plane, network, spec)
     whole = more.around or roi
     blocks = grid.blocks(region_around(grid, roi, plane, parameters), more.centre)
-    there = whole.union(region_around(grid, whole, plane, parameters))
     if more.chunk is not None:
         read = RegionCache(read, limits, more.chunk).read
     report = _Report(blocks, progress)
-    target = _target(spec, class_id)
-    of_blocks = parameters.of_blocks()
-    how = (of_blocks, more.keep_maps, target, more.voxel_size, report.notice)
-    recipe = Recipe(network, contrast, *how)
-    cache = _run_cache(more, contrast, of_blocks, target)
-    known = _known_around(grid, there, blocks, cache)
-    is_one = target is not None and target.is_stuff
-    rules = replace(StitchRules.of(parameters), is_one=is_one)
-    region = RegionLabels(there, [*blocks, *known], rules)
-    _add_known(region, known, cache)
-    with closing(segment_blocks(read, blocks, recipe, cache, report.section)) as results:
-        for place, result in enumerate(results):
-            region.add(result)
+    products = _products(_targets(spec, class_id), grid, more)
+    how = (more.keep_maps, products, more.voxel_size, report.notice)
+    recipe = Recipe(network, contrast, parameters.of_blocks(), *how)
+    caches = _run_caches(more, recipe)
+    there = whole.union(region_around(grid, whole, plane, parameters))
+    known = _known_around(grid, there, blocks, caches)
+    regions = _Regions(there, [*blocks, *known], recipe)
+    regions.add_known(known, caches or [])
+    with closing(segment_products(read, blocks, recipe, caches, report.section)) as found:
+        for place, results in enumerate(found):
+            regions.add(results)
             if more.on_block is not None:
-                more.on_block(result)
+                more.on_block(regions.of_classes(results))
             report.block(place)
+    for stack, region in regions.stacks.items():
+        if more.on_stack is not None:
+            more.on_stack(stack, region.finish().labels[roi.slices(there.offset)])
     how_cut = (_section_axis(grid, plane), grid.mode == "slice")
-    objects = _shaped(region.finish(), there, whole, parameters, how_cut)
-    _check_count(objects.labels[roi.slices(whole.offset)], parameters, roi)
+    objects = _shaped(regions.main.finish(), there, whole, parameters, how_cut)
+    _check_count(objects, roi.slices(whole.offset), parameters, roi)
     return objects
+
+
+class _Regions:
+    """The objects of all classes, stitched together, and those of each stack beside them."""
+
+    def __init__(self, there: Roi, planned: Sequence[Block], recipe: Recipe) -> None:
+        targets = [p.target for p in recipe.products if p.stack is None]
+        rules = [
+            replace(StitchRules.of(recipe.parameters), is_one=t is not None and t.is_stuff)
+            for t in targets
+        ]
+        self._products = recipe.products
+        self._kinds = {target: kind for kind, target in enumerate(targets)}
+        self.main = RegionLabels(there, planned, rules)
+        """What is asked for."""
+        planes = dict.fromkeys(p.stack for p in recipe.products if p.stack is not None)
+        self.stacks = {stack: RegionLabels(there, planned, rules) for stack in planes}
+        """What the sections of each plane show by themselves, where that is kept."""
+
+    def add(self, results: Sequence[BlockResult]) -> None:
+        """Take what was made of a block."""
+        for product, result in zip(self._products, results, strict=True):
+            region = self.main if product.stack is None else self.stacks[product.stack]
+            region.add(result, self._kinds[product.target])
+
+    def of_classes(self, results: Sequence[BlockResult]) -> Sequence[BlockResult]:
+        """Return the results that are no stacks, one for each class."""
+        return results[: len(self._kinds)]
+
+    def add_known(self, known: Sequence[Block], caches: Sequence[RunCache]) -> None:
+        """Take blocks out of the caches, where they are still there."""
+        for block in known:
+            # One at a time: there may be many, and each is large.
+            found = [result for cache in caches if (result := cache.find(block)) is not None]
+            if len(found) == len(self._products):
+                self.add(found)
 
 
 def region_around(grid: BlockGrid, roi: Roi, plane: str, parameters: InferenceParameters) -> Roi:
@@ -170,11 +214,18 @@ def _shaped(
     return found.renumbered(np.array(labels[wanted.slices(there.offset)], order="C"))
 
 
-def _check_count(labels: NDArray[np.uint32], parameters: InferenceParameters, roi: Roi) -> None:
-    """Refuse more objects than a run may find: none is dropped without a word."""
+def _check_count(
+    objects: RegionObjects,
+    inside: tuple[slice, ...],
+    parameters: InferenceParameters,
+    roi: Roi,
+) -> None:
+    """Refuse more objects of a class than a run may find: none is dropped without a word."""
     most = parameters.maximum_objects_per_class
-    found = fastremap.unique(np.ascontiguousarray(labels)) if labels.max(initial=0) > most else ()
-    count = len(found) - (0 in found)
+    if np.bincount(objects.kinds, minlength=1).max() <= most:
+        return
+    ids = fastremap.unique(np.ascontiguousarray(objects.labels[inside]))
+    count = int(np.bincount(objects.kinds[ids[ids > 0] - 1], minlength=1).max())
     if count > most:
         raise InvalidInputError(
             f"There are {count:,} objects in {roi}, and maximum_objects_per_class is {most:,}; "
@@ -196,29 +247,30 @@ def plan_grid(bounds: Roi, mode: str, plane: str, network: nn.Module, spec: Mode
     return CubeGrid.of(bounds, network, spec.padding_factor)
 
 
-def _target(spec: ModelSpec, class_id: int | None) -> Target | None:
-    """Return what is looked for, None where the network has one class of single objects."""
-    target = Target.of(spec, class_id)
-    return target if spec.has_classes or target.is_stuff else None
+def _targets(spec: ModelSpec, class_id: int | Sequence[int] | None) -> list[Target | None]:
+    """Return what is looked for; [None] where the network has one class of single objects."""
+    asked = class_id if isinstance(class_id, Sequence) else [class_id]
+    targets = [Target.of(spec, one) for one in dict.fromkeys(asked)]
+    return [target if spec.has_classes or target.is_stuff else None for target in targets]
+
+
+def _products(
+    targets: Sequence[Target | None], grid: BlockGrid, options: BlockOptions
+) -> tuple[Product, ...]:
+    """Return what is made of each block: the classes first, then the stacks where they are kept."""
+    planes = _PLANES if options.on_stack is not None and grid.mode == "orthoplane" else ()
+    return tuple(Product(target, stack) for stack in (None, *planes) for target in targets)
 
 
 def _known_around(
-    grid: BlockGrid, whole: Roi, blocks: Sequence[Block], cache: RunCache | None
+    grid: BlockGrid, whole: Roi, blocks: Sequence[Block], caches: Sequence[RunCache] | None
 ) -> list[Block]:
     """Return further blocks of a larger region that need no computing."""
-    if cache is None:
+    if caches is None:
         return []
     planned = {block.index for block in blocks}
     others = [block for block in grid.blocks(whole) if block.index not in planned]
-    return [block for block in others if cache.holds(block)]
-
-
-def _add_known(region: RegionLabels, known: Sequence[Block], cache: RunCache | None) -> None:
-    for block in known:
-        # One at a time: there may be many, and each is large.
-        found = None if cache is None else cache.find(block)
-        if found is not None:
-            region.add(found)
+    return [block for block in others if all(cache.holds(block) for cache in caches)]
 
 
 def warm_up(
@@ -235,13 +287,8 @@ def warm_up(
             pass
 
 
-def _run_cache(
-    options: BlockOptions,
-    contrast: GreyScale,
-    parameters: InferenceParameters,
-    target: Target | None,
-) -> RunCache | None:
-    """Return the cache of this run, named by all that its blocks depend on."""
+def _run_caches(options: BlockOptions, recipe: Recipe) -> list[RunCache] | None:
+    """Return the cache of each product of this run, named by all that its blocks depend on."""
     if options.cache is None:
         return None
     if options.identity is None:
@@ -249,14 +296,17 @@ def _run_cache(
             "A cache of blocks needs the identity of image and weights; give both or neither.",
             ErrorKind.INVALID_PARAMETER,
         )
-    return options.cache.run(
-        {
-            "source": dict(options.identity),
-            "contrast": {"mean": float(contrast.mean), "std": float(contrast.std)},
-            "parameters": parameters.to_json(),
-            **({} if target is None else {"target": asdict(target)}),
-        }
-    )
+    same = {
+        "source": dict(options.identity),
+        "contrast": {"mean": float(recipe.contrast.mean), "std": float(recipe.contrast.std)},
+        "parameters": recipe.parameters.to_json(),
+    }
+    return [options.cache.run({**same, **_named(product)}) for product in recipe.products]
+
+
+def _named(product: Product) -> dict[str, Any]:
+    target = {} if product.target is None else {"target": asdict(product.target)}
+    return target if product.stack is None else {**target, "stack": product.stack}
 
 
 class _Report:

@@ -149,6 +149,8 @@ class RegionObjects:
     """(n,) what blocks say of their parts of an object, weighted by the voxels in the region"""
     agreement: NDArray[np.float32]
     """(n,) likewise"""
+    kinds: NDArray[np.int64]
+    """(n,) which of the kinds that were gathered each is of, from 0"""
 
     def renumbered(self, labels: NDArray[np.uint32]) -> RegionObjects:
         """Return what labels (z, y, x) still show of the objects, with their numbers, as 1..m.
@@ -159,43 +161,58 @@ class RegionObjects:
         numbers = _number(labels.reshape(-1), same)
         kept = np.flatnonzero(numbers)
         kept = kept[np.argsort(numbers[kept])] - 1
-        return RegionObjects(labels, self.probability[kept], self.agreement[kept])
+        sure = (self.probability[kept], self.agreement[kept])
+        return RegionObjects(labels, *sure, self.kinds[kept])
 
 
 class RegionLabels:
-    """The labels of a region, filled in block by block."""
+    """The labels of a region, filled in block by block; objects of several kinds never join."""
 
     def __init__(
-        self, roi: Roi, planned: Sequence[Block], rules: StitchRules | None = None
+        self,
+        roi: Roi,
+        planned: Sequence[Block],
+        rules: StitchRules | Sequence[StitchRules] | None = None,
     ) -> None:
-        """Make room for a region that the planned blocks cover."""
+        """Make room for a region that the planned blocks cover; `rules` are those of each kind."""
+        each = [rules or StitchRules()] if not isinstance(rules, Sequence) else rules
         self._roi = roi
-        self._stitcher = Stitcher(planned, rules)
-        self._is_one = rules is not None and rules.is_one
+        self._stitchers = [Stitcher(planned, one) for one in each]
+        self._one: dict[int, int] = {}
+        """The first object of each kind of which all is one."""
+        self._is_one = [one.is_one for one in each]
         self._labels = np.zeros(roi.shape, np.uint32)
-        self._first: dict[Coordinate, int] = {}
+        self._first: dict[tuple[int, Coordinate], int] = {}
         self._count = 0
         self._pairs: list[tuple[int, int]] = []
-        self._sure = [np.zeros((3, 1))]
-        """By block, of each object: its voxels here, and its confidences by voxels."""
+        self._sure = [np.zeros((4, 1))]
+        """By block, of each object: its voxels here, its confidences by voxels, and its kind."""
 
-    def add(self, result: BlockResult) -> None:
-        """Take a block's objects."""
+    def add(self, result: BlockResult, kind: int = 0) -> None:
+        """Take a block's objects of a kind; where a kind before it found some they stay."""
         index = result.block.index
-        self._first[index] = self._count
-        part = result.block.core.intersect(self._roi)
-        voxels = np.zeros(result.count, np.int64)
-        if not part.is_empty:
-            labels = result.labels[part.slices(result.block.box.offset)]
-            voxels = _count(labels, result.count)[1:]
-            target = self._labels[part.slices(self._roi.offset)]
-            np.add(labels, np.uint32(self._count), out=target, where=labels > 0)
-        if self._is_one:
-            self._pairs += [(1, self._count + number) for number in range(1, result.count + 1)]
-        self._sure.append(voxels * [np.ones(result.count), result.probability, result.agreement])
+        first = self._first[kind, index] = self._count
+        voxels = self._write(result, kind)
+        if self._is_one[kind]:
+            one = self._one.setdefault(kind, first + 1)
+            self._pairs += [(one, first + number) for number in range(1, result.count + 1)]
+        ones = np.ones(result.count)
+        self._sure.append(voxels * [ones, result.probability, result.agreement, kind * ones])
         self._count += result.count
-        for (a, one), (b, other) in self._stitcher.add(result):
-            self._pairs.append((self._first[a] + one, self._first[b] + other))
+        for (a, number), (b, other) in self._stitchers[kind].add(result):
+            self._pairs.append((self._first[kind, a] + number, self._first[kind, b] + other))
+
+    def _write(self, result: BlockResult, kind: int) -> NDArray[np.int64]:
+        """Write a block's objects into the region; return how many voxels each got."""
+        part = result.block.core.intersect(self._roi)
+        if part.is_empty:
+            return np.zeros(result.count, np.int64)
+        labels = result.labels[part.slices(result.block.box.offset)]
+        target = self._labels[part.slices(self._roi.offset)]
+        if kind:
+            labels = np.where(target == 0, labels, np.uint32(0))
+        np.add(labels, np.uint32(self._count), out=target, where=labels > 0)
+        return _count(labels, result.count)[1:]
 
     def finish(self) -> RegionObjects:
         """Return the objects, numbered 1..n in the order of their first voxels.
@@ -206,12 +223,9 @@ class RegionLabels:
         numbers = _number(self._labels.reshape(-1), sets)
         members = numbers[sets]
         sums = [np.bincount(members, row) for row in np.concatenate(self._sure, axis=1)]
-        voxels, probability, agreement = (row[1:] for row in sums)
-        return RegionObjects(
-            self._labels,
-            (probability / voxels).astype(np.float32),
-            (agreement / voxels).astype(np.float32),
-        )
+        probability, agreement, kinds = (row[1:] / sums[0][1:] for row in sums[1:])
+        sure = (probability.astype(np.float32), agreement.astype(np.float32))
+        return RegionObjects(self._labels, *sure, np.rint(kinds).astype(np.int64))
 
 
 def region_labels(

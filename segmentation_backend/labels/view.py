@@ -16,7 +16,9 @@ from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.delta import ChunkKey, Edge
 from segmentation_backend.labels.ids import check_id
+from segmentation_backend.labels.makers import makers_of
 from segmentation_backend.labels.object_pages import Page
+from segmentation_backend.labels.operations import Operation
 from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
 from segmentation_backend.labels.storage import LabelStorage
 
@@ -172,6 +174,10 @@ class LabelView:
                 connection, self.storage.volume_id, path, supervoxels, automatic_kinds
             ),
         )
+
+    def makers_of(self, supervoxels: Collection[int]) -> dict[int, Operation]:
+        """Return the operation that made each supervoxel; those of a base are absent."""
+        return makers_of(self.storage, self.version, supervoxels)
 
     # Objects
 

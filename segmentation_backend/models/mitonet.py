@@ -322,10 +322,12 @@ class MitoNet(nn.Module):
             n, c, h, w = logits.shape
             flat = logits.reshape(n, c, h * w)
             index = _uncertainty(flat).topk(min(self.render_points, h * w), dim=1).indices
-            column = (index % w).to(logits.dtype)
-            row = torch.div(index, w, rounding_mode="floor").to(logits.dtype)
+            # Places in float32 whatever the maps are: float16 is off by a third of a pixel here.
+            column = (index % w).float()
+            row = torch.div(index, w, rounding_mode="floor").float()
             points = torch.stack([(column + 0.5) / w, (row + 0.5) / h], 2)
             decided = self.point_head(_sample(features, points), _sample(coarse, points))
+            decided = decided.to(flat.dtype)
             flat = flat.scatter(2, index.unsqueeze(1).expand(-1, c, -1), decided)
             logits = flat.reshape(n, c, h, w)
         return logits

@@ -114,6 +114,19 @@ class ModelSpec:
             ErrorKind.INVALID_PARAMETER,
         )
 
+    def classes_of(self, wanted: str | int | None) -> tuple[int, ...]:
+        """Return the classes that a text names: one, several with commas between, or "all".
+
+        In the order of the model's channels. InvalidInputError where there is no such class.
+        """
+        names = [*self.class_names.values(), *map(str, self.labels)]
+        if wanted is None or not isinstance(wanted, str) or wanted in names:
+            return (self.class_of(wanted),)
+        if wanted == "all":
+            return self.labels
+        asked = {self.class_of(name.strip()) for name in wanted.split(",")}
+        return tuple(label for label in self.labels if label in asked)
+
     def check_mode(self, mode: str) -> None:
         """Refuse a mode that this kind of network cannot do."""
         if self.kind is ModelKind.AFFINITY and mode == "orthoplane":

@@ -22,6 +22,7 @@ from segmentation_backend.errors import ErrorKind, NotFoundError
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.workspace.heat_maps import HeatMaps
 from segmentation_backend.workspace.resampling import to_level_zero
+from segmentation_backend.workspace.stacks import KeptStacks
 
 __all__ = ["FoundSoFar", "found_in"]
 
@@ -54,6 +55,8 @@ class FoundSoFar:
         """How many are there."""
         self.maps: HeatMaps | None = None
         """Where the network's maps are kept, if they are."""
+        self.stacks: KeptStacks | None = None
+        """Where the three stacks of mode "orthoplane" are kept, if they are."""
         self._folder = _place(folder, run_id)
         self._roi = roi
         self._voxel_size = voxel_size

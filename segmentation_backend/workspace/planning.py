@@ -78,8 +78,8 @@ class SegmentationPlan:
     """Whether it shall only be said what would change."""
     engine: str = "exact"
     """What runs the network, one of `models.specs.ENGINES`."""
-    class_id: int | None = None
-    """Which of the model's classes is looked for; its first thing where not given."""
+    class_ids: tuple[int, ...] = ()
+    """Which of the model's classes are looked for; its first thing where not given."""
     preset: str | None = None
     """`empanada-exact`: the region as empanada computes it, not as the blocks that it meets."""
     polygon: Polygon | None = None
@@ -90,6 +90,13 @@ class SegmentationPlan:
     """Level-0 sections of the plane, ascending, each segmented for itself; `roi` is around them."""
     keep_maps: bool = False
     """Whether the network's maps are kept for the viewer."""
+    keep_stacks: bool = False
+    """Mode "orthoplane": whether what each of the three stacks shows is kept for the viewer."""
+
+    @property
+    def class_id(self) -> int | None:
+        """The first class that is looked for."""
+        return next(iter(self.class_ids), None)
 
     @property
     def voxels(self) -> int:
@@ -138,11 +145,13 @@ class SegmentationPlan:
             "is_rehearsal": self.is_rehearsal,
             "engine": self.engine,
             "class_id": self.class_id,
+            "class_ids": list(self.class_ids),
             "preset": self.preset,
             "purpose": self.purpose,
             "polygon": None if self.polygon is None else [list(p) for p in self.polygon],
             "sections": None if self.sections is None else list(self.sections),
             "keep_maps": self.keep_maps,
+            "keep_stacks": self.keep_stacks,
         }
 
     @classmethod
@@ -165,12 +174,13 @@ class SegmentationPlan:
             centre=_triple(value["centre"]) if value.get("centre") else None,
             is_rehearsal=value.get("is_rehearsal", False),
             engine=value.get("engine", "exact"),
-            class_id=value.get("class_id"),
+            class_ids=_class_ids(value),
             preset=value.get("preset"),
             purpose=value.get("purpose", "segment"),
             polygon=_polygon(value.get("polygon")),
             sections=tuple(value["sections"]) if value.get("sections") else None,
             keep_maps=value.get("keep_maps", False),
+            keep_stacks=value.get("keep_stacks", False),
         )
 
 
@@ -250,6 +260,11 @@ def plan_sections(
             ErrorKind.ROI_OUT_OF_BOUNDS,
         )
     return box, wanted if mode == "slice" and len(wanted) > 1 else None
+
+
+def _class_ids(value: Mapping[str, Any]) -> tuple[int, ...]:
+    one = value.get("class_id")
+    return tuple(value.get("class_ids") or ([] if one is None else [one]))
 
 
 def _polygon(value: Sequence[Sequence[float]] | None) -> Polygon | None:

@@ -18,7 +18,7 @@ from segmentation_backend import edits
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
 from segmentation_backend.labels import Delta, LabelRepository, LabelView, Operation
 from segmentation_backend.labels.confidence import Confidence
-from segmentation_backend.models.registry import ModelSpec, find_model
+from segmentation_backend.models.registry import find_model
 from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.volume import Contrast, Volume
 from segmentation_backend.workspace.catalog import VolumeInfo
@@ -26,8 +26,10 @@ from segmentation_backend.workspace.drawn_regions import across
 from segmentation_backend.workspace.editing import EditContext, Editor
 from segmentation_backend.workspace.found import FoundSoFar
 from segmentation_backend.workspace.neighbours import Within, alike, beside, cut, going_on
+from segmentation_backend.workspace.network_greys import network_greys
 from segmentation_backend.workspace.networks import OpenedNetwork, open_network
-from segmentation_backend.workspace.planning import PLANES, GreyRange, SegmentationPlan
+from segmentation_backend.workspace.object_classes import class_ranges
+from segmentation_backend.workspace.planning import PLANES, SegmentationPlan
 from segmentation_backend.workspace.rehearsal import SegmentationChange
 from segmentation_backend.workspace.resampling import to_level_zero
 
@@ -62,6 +64,8 @@ class _Found:
     provenance: dict[str, Any]
     confidences: dict[int, Confidence]
     """How sure the network is of each object of the region."""
+    kinds: list[int]
+    """The place of each object's class among those that were looked for."""
     within: Within = None
 
     @property
@@ -103,6 +107,13 @@ class _FoundEach:
 
     each: Sequence[_Found]
     provenance: dict[str, Any]
+    names: Sequence[tuple[int, str]]
+    """Ids and names of the classes that were looked for."""
+
+    def described(self, first_id: int) -> dict[str, Any]:
+        """Return the provenance, which says which ids from `first_id` on are of which class."""
+        kinds = [kind for found in self.each for kind in found.kinds]
+        return self.provenance | {"classes": class_ranges(kinds, self.names, first_id)}
 
     def delta(self, view: LabelView, first_id: int, existing: str) -> Delta:
         """Return the change that writes the objects and joins them to their other halves."""
@@ -139,14 +150,16 @@ def commit_plan(
     count = int(found.provenance["objects"])
     progress(COMMIT_AT, f"Saving {count} objects")
 
+    first_id = repository.reserve_ids(max(count, 1))
+
     def delta(view: LabelView) -> Delta:
-        change = found.delta(view, repository.reserve_ids(max(count, 1)), plan.existing)
+        change = found.delta(view, first_id, plan.existing)
         if plan.purpose == "follow" and change.is_empty:
             raise edits.nothing_to_change("Everything in view is there already.")
         return change
 
     # Whatever is newest: a result that took minutes must not fall to an edit made meanwhile.
-    context = replace(edit, base_version=None, provenance=found.provenance)
+    context = replace(edit, base_version=None, provenance=found.described(first_id))
     return Editor(repository).commit("segment", {"plan": plan.to_json()}, context, delta)
 
 
@@ -173,7 +186,7 @@ def _segment_each(
     show: FoundSoFar | None = None,
 ) -> _FoundEach:
     """Segment each section of a plan that names some, or the one region it is about."""
-    info = workspace.volume(plan.volume)
+    info, spec = workspace.volume(plan.volume), find_model(plan.model, workspace.models_dir)
     plans = plan.by_section(info.voxel_size)
     found = []
     for number, one in enumerate(plans):
@@ -183,7 +196,10 @@ def _segment_each(
         is_last = number + 1 == len(plans)
         found.append(_segment(one, workspace, report, show, is_last=is_last))
     count = sum(int(one.provenance["objects"]) for one in found)
-    return _FoundEach(found, found[0].provenance | plan.to_json() | {"objects": count})
+    ids = plan.class_ids or (spec.default_class,)
+    names = [(class_id, spec.class_names.get(class_id, str(class_id))) for class_id in ids]
+    provenance = found[0].provenance | plan.to_json() | {"objects": count}
+    return _FoundEach(found, provenance, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +239,8 @@ def _segment(
     spec = find_model(plan.model, workspace.models_dir)
     progress(0.0, f"Loading {spec.name}")
     if plan.preset is not None:
-        return _segment_exact(plan, workspace, progress)
-    contrast, read = _greys(plan.grey_range, info.contrast, image, plan.level, spec)
+        return _segment_exact(plan, workspace, progress, show)
+    contrast, read = network_greys(plan.grey_range, info.contrast, image, plan.level, spec)
     level = info.levels[plan.level]
     bounds = Roi((0, 0, 0), level.shape)
     opened = open_network(plan.model, plan.engine, bounds, workspace.models_dir)
@@ -244,6 +260,7 @@ def _segment(
         around=level_around,
         keep_maps=plan.keep_maps,
         on_block=None if show is None else partial(_show, show, plan.level_voxel_size, last),
+        on_stack=None if show is None or show.stacks is None else show.stacks.add,
     )
     objects = segment_region(
         read,
@@ -257,7 +274,7 @@ def _segment(
         parameters=plan.parameters,
         progress=lambda share, sentence: progress(COMMIT_AT * share, sentence),
         options=options,
-        class_id=plan.class_id,
+        class_id=plan.class_ids or None,
     )
     reach = [ceil(f) if a in seen else 0 for a, f in enumerate(factor)]
     around = plan.roi.grow(reach).intersect(info.bounds)
@@ -268,7 +285,12 @@ def _segment(
     return _numbered(fine, around, plan, provenance, objects)
 
 
-def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Progress) -> _Found:
+def _segment_exact(
+    plan: SegmentationPlan,
+    workspace: Segmenting,
+    progress: Progress,
+    show: FoundSoFar | None,
+) -> _Found:
     """Return what empanada finds in the planned region; nothing beside it is looked at."""
     from segmentation_backend.inference.exact_region import segment_exact
     from segmentation_backend.inference.grid import BlockGrid
@@ -276,7 +298,7 @@ def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Prog
     info, image = workspace.volume(plan.volume), workspace.image(plan.volume)
     bounds = Roi((0, 0, 0), info.levels[plan.level].shape)
     opened = open_network(plan.model, "eager", bounds, workspace.models_dir)
-    labels = segment_exact(
+    objects = segment_exact(
         image.read(plan.level_roi, plan.level),
         # As it is, and in float32 on a GPU too.
         cast("FastNetwork", opened.network).network,
@@ -285,12 +307,15 @@ def _segment_exact(plan: SegmentationPlan, workspace: Segmenting, progress: Prog
         plan.mode,
         plan.parameters,
         lambda share, sentence: progress(COMMIT_AT * share, sentence),
-        plan.class_id,
+        plan.class_ids or None,
+        None if show is None or show.stacks is None else show.stacks.add,
     )
-    fine = to_level_zero(labels, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size)
+    fine = to_level_zero(
+        objects.labels, plan.level_roi, plan.level_voxel_size, plan.roi, info.voxel_size
+    )
     grid = BlockGrid.plan(bounds, plan.mode, plan.plane)
     provenance = _provenance(plan, info, None, opened, grid)
-    return _numbered(fine, plan.roi, plan, provenance)
+    return _numbered(fine, plan.roi, plan, provenance, objects)
 
 
 def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | None:
@@ -304,11 +329,18 @@ def _remote_chunk(image: Volume, info: VolumeInfo, level: int) -> Coordinate | N
     return chunk if prod(chunk) <= _LARGEST_CHUNK else None
 
 
-def _show(show: FoundSoFar, voxel_size: VoxelSize, last: int, result: BlockResult) -> None:
-    if show.maps is not None and result.maps is not None:
-        show.maps.add(result.maps, result.block.core)
+def _show(
+    show: FoundSoFar, voxel_size: VoxelSize, last: int, results: Sequence[BlockResult]
+) -> None:
+    first = results[0]
+    if show.maps is not None and first.maps is not None:
+        show.maps.add(first.maps.with_others([r.maps for r in results[1:]]), first.block.core)
     if show.blocks + 1 != last:
-        show.add(result.core_labels, result.block.core, voxel_size)
+        labels = first.core_labels
+        for other in results[1:]:
+            shifted = labels + np.uint32(other.count)
+            labels = np.where(labels > 0, shifted, other.core_labels)
+        show.add(labels, first.block.core, voxel_size)
 
 
 def _numbered(
@@ -316,9 +348,12 @@ def _numbered(
     around: Roi,
     plan: SegmentationPlan,
     provenance: dict[str, Any],
-    objects: RegionObjects | None = None,
+    objects: RegionObjects,
 ) -> _Found:
-    """Return the objects of the region, numbered 1..n; those around it only are left out."""
+    """Return the objects of the region, numbered 1..n, those of one class after those of another.
+
+    Those around the region only are left out.
+    """
     within = None
     if plan.polygon is not None:
         within = across(plan.polygon, PLANES[plan.plane], around)
@@ -326,14 +361,15 @@ def _numbered(
     where = cut(within, around, plan.roi)
     ids = fastremap.unique(np.ascontiguousarray(inside if where is None else inside * where))
     ids = ids[ids > 0]
+    kinds = objects.kinds[ids - 1]
+    ids = ids[np.argsort(kinds, kind="stable")]
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
     numbers[ids] = np.arange(1, len(ids) + 1)
-    confidences = {}
-    if objects is not None:
-        shares = np.stack([objects.probability, objects.agreement], 1)[ids - 1].tolist()
-        confidences = {number: Confidence.of(*both) for number, both in enumerate(shares, 1)}
+    shares = np.stack([objects.probability, objects.agreement], 1)[ids - 1].tolist()
+    confidences = {number: Confidence.of(*both) for number, both in enumerate(shares, 1)}
     provenance |= {"objects": len(ids)}
-    return _Found(numbers[labels], around, plan.roi, provenance, confidences, within)
+    of = sorted(kinds.tolist())
+    return _Found(numbers[labels], around, plan.roi, provenance, confidences, of, within)
 
 
 def _provenance(
@@ -351,24 +387,6 @@ def _provenance(
         "contrast": None if contrast is None else {"mean": contrast.mean, "std": contrast.std},
         "software": f"mitoglance {version('mitoglance')}",
     }
-
-
-def _greys(
-    shown: GreyRange | None, contrast: Contrast, image: Volume, level: int, spec: ModelSpec
-) -> tuple[Contrast, Callable[[Roi], npt.NDArray[Any]]]:
-    """Return what the network is to take for mean and deviation, and how it is to read.
-
-    A shown range is mapped to that of the images the model was trained on: black and white are
-    theirs. Inverted values are turned round when read.
-    """
-    if shown is None:
-        return contrast, lambda roi: image.read(roi, level)
-    low, high = sorted(shown)
-    mean, std = spec.norms
-    mapped = Contrast(low + mean * (high - low), std * (high - low), low, high)
-    if shown.low < shown.high:
-        return mapped, lambda roi: image.read(roi, level)
-    return mapped, lambda roi: (low + high) - image.read(roi, level).astype(np.float32)
 
 
 def _at_level(point: tuple[float, float, float], factor: list[float]) -> list[float]:

@@ -41,6 +41,7 @@ from segmentation_backend.workspace.planning import (
     published_greys,
 )
 from segmentation_backend.workspace.rehearsal import SegmentationChange
+from segmentation_backend.workspace.stacks import KeptStacks, stack_in
 
 __all__ = ["Segmenting"]
 
@@ -102,6 +103,7 @@ class Segmenting(ABC):
         polygon: Sequence[Sequence[float]] | None = None,
         sections: Sequence[int] | None = None,
         keep_maps: bool = False,
+        keep_stacks: bool = False,
         enforce_budget: bool = True,
     ) -> SegmentationPlan:
         """Clip a region, choose its level and check everything a worker would refuse later.
@@ -109,14 +111,16 @@ class Segmenting(ABC):
         Without a `level`, the one nearest to `voxel_size_nm` (the model's own without it) is read.
         `engine` is what runs the network, `models info MODEL --engines` lists them: `exact` is the
         fastest one that gives the network's own maps; int8 and quantized lose some, for speed.
-        `class_name`, a name or an id, is what is looked for with a model of several classes; its
-        first thing without it. The preset `empanada-exact` computes the region as
-        empanada-napari 1.2.4 does, for comparison: what is found depends on the region's edges.
+        `class_name` is what is looked for with a model of several classes: a name or an id, several
+        with commas between, or "all"; its first thing without it. The preset `empanada-exact`
+        computes the region as empanada-napari 1.2.4 does, for comparison: what is found depends on
+        the region's edges.
         `polygon` (corners in level-0 voxels, along the axes of z, y, x that the plane shows) cuts
         the region to what lies inside. `sections` stand in for its extent across the plane; in mode
         "slice" each is segmented for itself, and all are one operation. What is there already is
         replaced where nobody edited it; a run that follows a view ("follow") only fills what is
-        empty, unless `existing` says otherwise.
+        empty, unless `existing` says otherwise. `keep_stacks` keeps what each of the three stacks
+        of mode "orthoplane" shows by itself, to be looked at; it changes nothing in other modes.
         """
         info = self.volume(volume)
         check_choice("purpose", purpose, PURPOSES)
@@ -156,12 +160,13 @@ class Segmenting(ABC):
             centre=centre,
             is_rehearsal=is_rehearsal,
             engine=engine,
-            class_id=spec.class_of(class_name),
+            class_ids=spec.classes_of(class_name),
             preset=preset,
             purpose=purpose,
             polygon=corners,
             sections=each,
             keep_maps=keep_maps and not is_rehearsal,
+            keep_stacks=keep_stacks and mode == "orthoplane" and not is_rehearsal,
         )
         if enforce_budget:
             check_budget(plan, self.max_voxels)
@@ -193,6 +198,8 @@ class Segmenting(ABC):
         found = FoundSoFar(self.data_dir / "previews", run_id, plan.roi, voxel_size, within)
         if plan.keep_maps:
             found.maps = HeatMaps(self.data_dir, run_id)
+        if plan.keep_stacks:
+            found.stacks = KeptStacks(self.data_dir, run_id)
         return found
 
     def found_chunk(self, run_id: str, blocks: int, roi: Roi) -> EncodedChunk:
@@ -214,6 +221,16 @@ class Segmenting(ABC):
         return EncodedChunk(
             etag_of(f"{run_id}-{kind}-{blocks}", roi),
             lambda: map_in(self.data_dir, run_id, kind, roi).tobytes(),
+        )
+
+    def stack_chunk(self, run_id: str, plane: str, roi: Roi) -> EncodedChunk:
+        """Return part of what a run's stack along a plane shows, encoded for Neuroglancer.
+
+        `roi` counts from the corner of the run's region, in voxels of the level that it read.
+        """
+        return EncodedChunk(
+            etag_of(f"{run_id}-stack-{plane}", roi),
+            lambda: encode_labels(stack_in(self.data_dir, run_id, plane, roi).astype(np.uint64)),
         )
 
     def rehearse(

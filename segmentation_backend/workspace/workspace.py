@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +43,7 @@ from segmentation_backend.workspace.encoding import (
 )
 from segmentation_backend.workspace.label_edits import LabelEdits
 from segmentation_backend.workspace.label_history import LabelHistory
+from segmentation_backend.workspace.object_classes import classes_of, of_class
 from segmentation_backend.workspace.opening import Opening
 from segmentation_backend.workspace.planning import check_choice
 from segmentation_backend.workspace.previews import Previews, SplitPreview
@@ -271,14 +272,25 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
         sort: str = "-voxels",
         limit: int = 1000,
         after: int | None = None,
+        class_name: str | None = None,
     ) -> list[ObjectStats]:
         """Return objects with boxes, sizes and confidence, largest first; see `LabelView.objects`.
 
         Over base labels: those that are counted; with a `roi` that is not too large, all in it.
+        With `class_name` those only that a run looked for under that name.
         """
         if roi is not None:
             self.repository(volume).count_base_over(roi)
-        return self.at(volume, version).objects(roi, sort, limit, after)
+        view = self.at(volume, version)
+        if class_name is None:
+            return view.objects(roi, sort, limit, after)
+        return of_class(class_name, view, partial(view.objects, roi, sort, 1000), limit, after)
+
+    def object_classes(
+        self, volume: str, roots: Sequence[int], version: int | None = None
+    ) -> dict[int, str]:
+        """Return the class of objects by name; those that no run looked for are absent."""
+        return classes_of(self.at(volume, version), roots)
 
     def object(
         self, volume: str, root: int, version: int | None = None, point: Coordinate | None = None

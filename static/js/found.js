@@ -1,4 +1,4 @@
-/** Shows the blocks that a running segmentation has finished, and the network's maps of them. */
+/** Shows the blocks that a running segmentation has finished, the network's maps of them, and its stacks. */
 
 const LAYER = "found so far";
 
@@ -29,6 +29,8 @@ const MAPS = [
   { kind: "centres", name: "centres", shader: shader("0.15, 0.25, 0.65", "0.10, 0.62, 0.66", "0.80, 1.00, 0.60"), visible: false },
 ];
 
+const STACKS = ["xy", "xz", "yz"];
+
 /** @param {import("./bridge.js").Bridge} bridge @param {string} prefix where the server lives on this origin */
 export function makeFound(bridge, prefix) {
   let shown = "";
@@ -51,8 +53,28 @@ export function makeFound(bridge, prefix) {
     }
   }
 
+  /** @param {string} id of the job @param {import("./types.js").Job["result"]} result */
+  function showStacks(id, result) {
+    if (!result || !("stacks" in result) || result.stacks < STACKS.length) return;
+    for (const plane of STACKS) {
+      const name = `stack ${plane}`;
+      bridge.setLayer({
+        // Switched off, unless the user has it on: three more sets of colours hide the labels.
+        visible: false,
+        ...bridge.layerState(name),
+        name,
+        type: "segmentation",
+        source: `precomputed://${location.origin}${prefix}/maps/${id}/stack-${plane}/${result.stacks}`,
+        selectedAlpha: 0.35,
+        notSelectedAlpha: 0.35,
+        pick: false,
+      });
+    }
+  }
+
   return {
     showMaps,
+    showStacks,
     /** @param {import("./types.js").Job} job */
     show({ job_id, result }) {
       showMaps(job_id, result);

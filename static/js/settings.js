@@ -10,6 +10,7 @@
 export const CONTRAST = "contrast";
 export const EXISTING = "existing";
 export const MAPS = "maps";
+export const STACKS = "stacks";
 export const VOXEL_SIZE = "voxel_size_nm";
 export const ENGINE = "engine";
 export const PRESET = "preset";
@@ -105,10 +106,10 @@ function classChoice({ models }) {
     ...NO_RANGE,
     name: CLASS,
     label: "Look for",
-    help: "Which of the things that the model knows is looked for. A model that does not know it says so.",
+    help: "Which of the things that the model knows is looked for, or all of them in one go. A model that does not know it says so.",
     kind: "choice",
     default: "",
-    options: [["", "Model's usual"], ...names.map((name) => /** @type {[string, string]} */ ([name, name]))],
+    options: [["", "Model's usual"], ...names.map((name) => /** @type {[string, string]} */ ([name, name])), ["all", "All of them"]],
   }];
 }
 
@@ -118,6 +119,16 @@ const maps = {
   name: MAPS,
   label: "Keep heat maps",
   help: "Shows how probable the network finds each voxel, and where it sees centres, as layers over the image. What was segmented without them is computed again.",
+  kind: "switch",
+  default: false,
+};
+
+/** @type {Setting} */
+const stacks = {
+  ...NO_RANGE,
+  name: STACKS,
+  label: "Keep the three stacks",
+  help: "Orthoplane: what the xy, xz and yz sections show by themselves, before the vote, as layers to switch on. They are to be looked at, and are never written into the labels.",
   kind: "switch",
   default: false,
 };
@@ -137,7 +148,7 @@ export function settingGroups(session) {
   // Nothing that the server knows is hidden because this page has no word for it.
   const others = [...left.keys()].flatMap((name) => described(name, []));
   if (others.length > 0) found.push(["Others", others]);
-  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [...classChoice(session), engine, preset]], ["Writing", [existing, maps]]];
+  return [["Image", [voxelSize(session), contrast]], ...found, ["Running", [...classChoice(session), engine, preset]], ["Writing", [existing, maps, stacks]]];
 }
 
 /** @param {Setting} setting @param {SettingValue} value @returns {string | null} what is wrong */
@@ -208,7 +219,7 @@ export function restored(settings, text) {
  */
 export function optionsOf(settings, values, shown) {
   const changed = differing(settings, values);
-  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, [CLASS]: kind, [MAPS]: keepMaps, ...parameters } = changed;
+  const { [VOXEL_SIZE]: nm, [CONTRAST]: greys, [EXISTING]: _, [ENGINE]: ran, [PRESET]: how, [CLASS]: kind, [MAPS]: keepMaps, [STACKS]: keepStacks, ...parameters } = changed;
   return {
     parameters,
     existing: values[EXISTING] ?? null,
@@ -218,5 +229,6 @@ export function optionsOf(settings, values, shown) {
     ...(typeof how === "string" ? { preset: how } : {}),
     ...(greys === "shown" && shown !== null ? { grey_range: shown } : {}),
     ...(keepMaps === true ? { maps: true } : {}),
+    ...(keepStacks === true ? { stacks: true } : {}),
   };
 }

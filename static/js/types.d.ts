@@ -115,6 +115,8 @@ export interface ObjectRow {
   centroid: Zyx;
   probability: number | null;
   agreement: number | null;
+  /** What the run that made it looked for; null where none did. */
+  class: string | null;
 }
 
 export interface EditAnswer {
@@ -159,6 +161,7 @@ export interface SegmentOptions {
   preset?: string;
   class?: string;
   maps?: boolean;
+  stacks?: boolean;
 }
 
 /** What was drawn: corners of a polygon lie on one section, in voxels. */
@@ -210,8 +213,8 @@ export interface Job {
   operation_id: number | null;
   error: { kind: string; message: string } | null;
   /** What a dry run found: objects by what would become of them. */
-  /** How many blocks can be looked at, while it runs, and as maps (ever after). Of a rehearsal: what would change. */
-  result: { blocks: number; maps: number } | Change | null;
+  /** How many blocks can be looked at, while it runs, and as maps (ever after), and how many stacks. Of a rehearsal: what would change. */
+  result: { blocks: number; maps: number; stacks: number } | Change | null;
   user: string;
   kind: string;
 }

@@ -177,7 +177,7 @@ def test_the_embedded_model_gives_the_same_objects_in_quarters(mode, tmp_path):
         found = segment_region(
             source.read, roi, network, spec, grey, "xy", mode, parameters,
             lambda share, text: None, bounds=bounds,
-            options=BlockOptions(on_block=lambda r: results.setdefault(r.block.index, r)),
+            options=BlockOptions(on_block=lambda r: results.setdefault(r[0].block.index, r[0])),
         )  # fmt: skip
         return found.labels, results
 
@@ -207,10 +207,10 @@ def shaped(
             key = (mode, plane, block.core)
             if key not in known:
                 (known[key],) = segment_blocks(read, [block], recipe)
-            yield known[key]
+            yield (known[key],)
 
     monkeypatch.setattr(runner, "plan_grid", plan)
-    monkeypatch.setattr(runner, "segment_blocks", blocks)
+    monkeypatch.setattr(runner, "segment_products", blocks)
     bounds = Roi((0, 0, 0), SHAPES[mode])
     source = Source(VOLUMES[mode], bounds)
     return segment_region(

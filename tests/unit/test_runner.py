@@ -189,7 +189,7 @@ def test_the_network_sees_tiles_of_one_shape_wherever_the_region_lies(tmp_path):
 def test_on_block_gets_every_block_before_progress_hears_of_it(tmp_path):
     source, order = Source((6, 90, 100)), []
     options = BlockOptions(
-        centre=(5.5, 40, 40), on_block=lambda r: order.append(r.block.index), keep_maps=True
+        centre=(5.5, 40, 40), on_block=lambda r: order.append(r[0].block.index), keep_maps=True
     )
     segment_region(
         source.read, source.bounds, Threshold(), find_model("mitoglance_small", tmp_path), Grey(),

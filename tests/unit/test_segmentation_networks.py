@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from scripted_networks import Bright, save_affinity, save_panoptic
 
-from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
+from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError, NotFoundError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.inference.exact import (
     ExactModel,
@@ -23,6 +24,7 @@ from segmentation_backend.inference.exact import (
 from segmentation_backend.labels import Operation
 from segmentation_backend.models import engines
 from segmentation_backend.workspace import EditContext, GreyRange, Workspace, networks
+from segmentation_backend.workspace.stacks import KeptStacks, stack_in
 
 SHAPE = (6, 64, 64)
 WHOLE = Roi((0, 0, 0), SHAPE)
@@ -157,7 +159,100 @@ def test_a_run_is_after_one_class_of_several(mode: str, workspace: Workspace) ->
     assert np.array_equal(workspace.cutout("cell", roi) > 0, em < 50)
 
 
-@pytest.mark.parametrize("name", ["nucleus", "2", 0, ""])
+@pytest.mark.parametrize("mode", ["slice", "stack", "orthoplane"])
+def test_all_classes_are_found_in_one_run_that_sees_each_tile_once(
+    mode: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    forward = engines.FastNetwork.forward
+
+    def noted(self: engines.FastNetwork, x: torch.Tensor, *more: object) -> object:
+        calls.append(len(x))
+        return forward(self, x, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engines.FastNetwork, "forward", noted)
+    roi = SECTION if mode == "slice" else WHOLE
+    how = {"parameters": {"min_size": 101, "min_extent": 2}, "mode": mode, "model": "two"}
+    done = run(workspace, roi, class_name="all", **how)
+    seen = {"slice": 1, "stack": 6, "orthoplane": 6 + 64 + 64}[mode]
+    # On a GPU there are some tiles in a batch, and empty ones fill the last.
+    assert sum(calls) == seen or torch.cuda.is_available()
+    em = image()[roi.slices()]
+    assert np.array_equal(workspace.cutout("cell", roi) > 0, (em > 200) | (em < 50))
+    assert [known["objects"] for known in done.provenance["classes"]] == [2, 1]
+    # Objects of earlier runs may go on outside of the section.
+    made = set(np.unique(workspace.cutout("cell", roi)).tolist())
+    bright, dark = (
+        [o for o in workspace.objects("cell", class_name=name) if o.root in made]
+        for name in ("bright", "dark")
+    )
+    assert (len(bright), len(dark)) == (2, 1)
+    assert np.array_equal(workspace.cutout("cell", roi) == dark[0].root, em < 50)
+    following = workspace.objects("cell", class_name="bright", limit=1, after=bright[0].root)
+    assert following == [bright[1]]
+    assert all(o.confidence is not None for o in bright + dark)
+    # Each class has its blocks: the other one alone is known now.
+    calls.clear()
+    alone = run(workspace, roi, class_name="dark", **how)
+    assert (calls, len(alone.added_roots)) == ([], 1)
+    few = how["parameters"] | {"maximum_objects_per_class": 1}  # type: ignore[operator]
+    with pytest.raises(InvalidInputError, match="There are 2 objects"):
+        run(workspace, roi, class_name="5, bright", **{**how, "parameters": few})
+
+
+def test_what_is_cut_keeps_its_class(workspace: Workspace) -> None:
+    how = {"parameters": {"min_size": 100, "min_extent": 2}, "mode": "stack", "model": "two"}
+    run(workspace, WHOLE, class_name="bright,dark", **how)
+    cut = workspace.split("cell", [[(2, 40, 10)], [(2, 40, 54)]], ANA)
+    assert set(workspace.object_classes("cell", cut.added_roots).values()) == {"dark"}
+    assert len(cut.added_roots) == 2
+    painted = workspace.objects("cell", class_name="dark")
+    assert sorted(o.root for o in painted) == sorted(cut.added_roots)
+    workspace.undo("cell", ANA)
+
+
+@pytest.mark.parametrize("preset", [None, "empanada-exact"])
+def test_stacks_are_kept_beside_the_result_and_never_written(
+    preset: str | None, workspace: Workspace
+) -> None:
+    how = {"parameters": {"min_size": 100, "min_extent": 2}, "model": "two", "preset": preset}
+    asked = workspace.plan_segmentation(
+        "cell", WHOLE, mode="orthoplane", keep_stacks=True, existing="replace-all", **how
+    )  # type: ignore[arg-type]
+    run_id = f"run-{preset}"
+    with closing(workspace.show_found(asked, run_id)) as show:
+        with_stacks = workspace.segment(asked, ANA, show=show)
+        assert show.stacks is not None
+        assert show.stacks.planes == 3
+    there = workspace.cutout("cell", WHOLE)
+    for plane in ("xy", "xz", "yz"):
+        labels = stack_in(workspace.data_dir, run_id, plane, WHOLE)
+        assert np.array_equal(labels > 0, image() > 200)
+        assert len(np.unique(labels)) == 3 or preset is not None
+    part = Roi((1, 20, 30), (4, 30, 20))
+    assert np.array_equal(
+        stack_in(workspace.data_dir, run_id, "xz", part) > 0, image()[part.slices()] > 200
+    )
+    plain = run(workspace, WHOLE, mode="orthoplane", **how)
+    assert np.array_equal(workspace.cutout("cell", WHOLE) > 0, there > 0)
+    assert len(plain.added_roots) == len(with_stacks.added_roots)
+    for name, plane in (("run-x", "xy"), (run_id, "zz"), ("../x", "xy")):
+        with pytest.raises(NotFoundError):
+            stack_in(workspace.data_dir, name, plane, part)
+    # In other modes there is nothing to keep.
+    assert not workspace.plan_segmentation("cell", SECTION, keep_stacks=True).keep_stacks
+
+
+def test_stacks_of_old_runs_make_room(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (70, 20, 20)).astype(np.uint32)
+    for number in range(4):
+        KeptStacks(tmp_path, f"run-{number}", max_bytes=30_000).add("xy", labels)
+    assert np.array_equal(stack_in(tmp_path, "run-3", "xy", Roi((0, 0, 0), (70, 20, 20))), labels)
+    with pytest.raises(NotFoundError, match="any more"):
+        stack_in(tmp_path, "run-0", "xy", Roi((0, 0, 0), (1, 1, 1)))
+
+
+@pytest.mark.parametrize("name", ["nucleus", "2", 0, "", "all,", "bright,nucleus"])
 def test_a_class_that_the_model_does_not_know_is_refused(
     name: str | int, workspace: Workspace
 ) -> None:
@@ -218,6 +313,11 @@ def test_the_preset_gives_what_empanada_gives_for_the_region(
     found = workspace.cutout("cell", roi)
     count = len(np.unique(expected))
     assert count >= 3
+    for found_object in workspace.objects("cell"):
+        # The network is as sure of bright as its logits are, in every plane.
+        sure = found_object.to_json()
+        assert 0.5 < sure["probability"] <= 1
+        assert sure["agreement"] == 1
     pairs = np.unique(np.stack([expected.astype(np.uint64), found]).reshape(2, -1), axis=1)
     assert pairs.shape[1] == len(np.unique(pairs[1])) == count
     workspace.undo("cell", ANA)

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+import compressed_segmentation
 import numpy as np
 import pytest
 from web_client import SHAPE, Api, V, expect_error
@@ -17,6 +18,7 @@ from app.services import Services
 from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import Workspace
 from segmentation_backend.workspace.heat_maps import map_in
+from segmentation_backend.workspace.stacks import KeptStacks
 
 SLICE = {"offset": [10, 0, 0], "shape": [1, 64, 64]}
 PANEL = {"centre": [10.5, 40, 48], "right": [0, 0, 1], "down": [0, 1, 0], "width": 40, "height": 20}
@@ -117,7 +119,10 @@ def test_blocks_of_a_running_job_can_be_looked_at(
     answer, job = seen
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
     assert len(answer.data) > 100
-    assert (job["result"], job["message"]) == ({"blocks": 1, "maps": 0}, "Block 1 of 2")
+    assert (job["result"], job["message"]) == (
+        {"blocks": 1, "maps": 0, "stacks": 0},
+        "Block 1 of 2",
+    )
     assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] is None
     expect_error(api.client.get(f"/found/{job_id}/1/x/0/0-64_0-64_9-12"), 404, "route-not-found")
 
@@ -179,7 +184,11 @@ def test_maps_that_were_asked_for_are_image_layers(
     early = api.client.get(f"/maps/{job_id}/probability/0/{name}")
     assert early.data == bytes(60 * 64)  # nothing is known yet, which is no probability of 0
     dispatcher.step()
-    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] == {"blocks": 0, "maps": 1}
+    assert api.get(f"/api/v1/jobs/{job_id}")["job"]["result"] == {
+        "blocks": 0,
+        "maps": 1,
+        "stacks": 0,
+    }
     answer = api.client.get(f"/maps/{job_id}/probability/1/{name}")
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
     values = np.frombuffer(answer.data, np.uint8)
@@ -196,6 +205,34 @@ def test_maps_that_were_asked_for_are_image_layers(
     assert api.get(f"/api/v1/jobs/{other}")["job"]["result"] is None
     body = {"roi": roi, "maps": "yes"}
     expect_error(api.client.post(f"{V}/segment", json=body), 400, "invalid-parameter")
+
+
+def test_stacks_that_were_asked_for_are_label_layers(api: Api, parts: Services) -> None:
+    roi = {"offset": [0, 5, 0], "shape": [20, 60, 64]}
+    body = {"roi": roi, "mode": "orthoplane", "stacks": True}
+    job = api.post(f"{V}/segment", body, 202)["job"]
+    place = f"/maps/{job['job_id']}/stack-xz/3"
+    # Asked for before they are there, and as another plane: said, not shown as empty.
+    expect_error(api.client.get(f"{place}/info"), 404, "job-not-found")
+    expect_error(api.client.get(place.replace("xz", "zx") + "/info"), 404, "job-not-found")
+    labels = np.zeros((20, 60, 64), np.uint32)
+    labels[3:9, 10:20, 30:40] = 7
+    KeptStacks(parts.workspace.data_dir, job["job_id"]).add("xz", labels)
+    document = api.client.get(f"{place}/info").get_json()
+    (scale,) = document["scales"]
+    assert (document["type"], document["data_type"]) == ("segmentation", "uint64")
+    assert (scale["voxel_offset"], scale["size"]) == ([0, 5, 0], [64, 60, 20])
+    answer = api.client.get(f"{place}/{scale['key']}/0-64_5-65_0-20")
+    assert answer.status_code == 200
+    found = compressed_segmentation.decompress(
+        answer.data, (64, 60, 20, 1), dtype=np.uint64, block_size=(8, 8, 8), order="F"
+    )
+    np.testing.assert_array_equal(np.asarray(found)[..., 0].T, labels)
+    plain = api.post(f"{V}/segment", {"roi": SLICE}, 202)["job_id"]
+    expect_error(api.client.get(f"/maps/{plain}/stack-xy/3/info"), 404, "job-not-found")
+    expect_error(
+        api.client.post(f"{V}/segment", json=body | {"stacks": 3}), 400, "invalid-parameter"
+    )
 
 
 def test_a_repeated_request_id_is_the_same_job(api: Api) -> None:

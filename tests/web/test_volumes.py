@@ -99,7 +99,9 @@ def test_objects_are_listed_largest_first_with_ids_as_text(api: Api) -> None:
         "probability": 0.9,
         "agreement": 0.6667,
         "volume_nm3": 12 * 12 * 82 * 512.0,
+        "class": None,
     }
+    assert api.get(f"{V}/objects?class=nucleus")["objects"] == []
     assert len(api.get(f"{V}/objects?limit=1")["objects"]) == 1
     near = api.get(f"{V}/objects?roi=0,0,0,20,30,35")["objects"]
     assert [o["id"] for o in near] == ["1"]

@@ -87,7 +87,8 @@ export function mountObjects(root, context) {
     hint.hidden = objects.length > 0;
     list.hidden = objects.length === 0;
     // What is said of an object may have changed: only rows that say the same are kept.
-    rows(list, objects, (object) => JSON.stringify(object), makeRow);
+    const several = new Set(objects.map((object) => object.class)).size > 1;
+    rows(list, objects, (object) => JSON.stringify([object, several]), makeRow);
     mark();
   }
 
@@ -95,6 +96,8 @@ export function mountObjects(root, context) {
   function makeRow(object) {
     const { id, centroid, volume_nm3, probability } = object;
     const { figure, title } = confidence(object);
+    // Said where there is a choice: of one class everything is.
+    const kind = new Set(objects.map((other) => other.class)).size > 1 ? object.class : null;
     const swatch = h("span", { class: "swatch" });
     swatch.style.setProperty("--chip", bridge.colour(id));
     const bar = h("span", { class: "sure" });
@@ -103,7 +106,7 @@ export function mountObjects(root, context) {
       { class: "entry object", title: "Show and pick this object", attributes: { type: "button", "data-id": id },
         on: { click: () => { bridge.lookAt(centroid); bridge.select([id]); } } },
       swatch,
-      h("span", { class: "entry-text", text: id }),
+      h("span", { class: "entry-text" }, id, kind ? h("span", { class: "object-class", text: kind }) : null),
       h("span", { class: "object-size", text: `${volume.format(volume_nm3 / 1e9)} µm³` }),
       h("span", { class: "figure", title }, bar, h("span", { text: figure })));
     return h("li", {}, entry);

@@ -188,6 +188,7 @@ export function mountSegment(root, context) {
     if (result !== null && "added" in result) return offer(message, result, request);
     await live.sync(news);
     found.showMaps(job_id, result);
+    found.showStacks(job_id, result);
     if (performance.getEntriesByName(MEASURE, "mark").length > 0) performance.measure(MEASURE, MEASURE);
     await live.history;
     const operation = store.state.operations.find((done) => done.operation_id === operation_id);
