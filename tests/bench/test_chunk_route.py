@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 SHAPE = (256, 512, 512)
 SIDE = 64
-ROUNDS = 9
+ROUNDS = 7
 SECONDS = 1.0
 THREADS = "16"
 VOXEL_NM = (8.0, 8.0, 8.0)
