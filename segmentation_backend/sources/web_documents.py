@@ -9,11 +9,12 @@ from __future__ import annotations
 import ssl
 import time
 import urllib.request
+from base64 import b64encode
 from functools import lru_cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO
 from urllib.error import HTTPError
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 __all__ = ["DocumentTooLargeError", "key_url", "read_web_document"]
 
@@ -78,8 +79,14 @@ def _open(url: str) -> HTTPResponse:
     opener = urllib.request.build_opener(
         _NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
     )
+    parts = urlsplit(url)
+    who, has_name, server = parts.netloc.rpartition("@")
     # Some servers send away what says that it is a script.
-    request = urllib.request.Request(url, headers={"User-Agent": "mitoglance"})
+    headers = {"User-Agent": "mitoglance"}
+    if has_name:
+        headers["Authorization"] = f"Basic {b64encode(unquote(who).encode()).decode()}"
+    address = parts._replace(netloc=server).geturl()
+    request = urllib.request.Request(address, headers=headers)
     answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
     return answer
 

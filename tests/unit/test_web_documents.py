@@ -72,6 +72,13 @@ class Hostile(BaseHTTPRequestHandler):
         else:
             self.good()
 
+    def guarded(self) -> None:
+        # "ana:se@cret"
+        if self.headers["Authorization"] == "Basic YW5hOnNlQGNyZXQ=":
+            self.good()
+        else:
+            self.begin(401, Content_Length=0)
+
     def good(self) -> None:
         self.begin(200, Content_Length=8)
         self.wfile.write(b'{"a": 1}')
@@ -119,6 +126,13 @@ def test_a_document_that_does_not_come_whole_is_an_error(
     with pytest.raises(ResourceError, match="cannot be reached") as error:
         read(address, name)
     assert error.value.kind is ErrorKind.SOURCE_UNAVAILABLE
+
+
+def test_a_name_and_password_in_the_address_are_sent_to_the_server(address: str) -> None:
+    named = address.replace("://", "://ana:se%40cret@")
+    assert read(named, "guarded.json") == {"guarded.json": {"a": 1}}
+    with pytest.raises(ResourceError, match="Access to"):
+        read(address, "guarded.json")
 
 
 def test_a_busy_server_is_asked_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
