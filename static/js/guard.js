@@ -79,6 +79,7 @@
    * @returns {Promise<{status: number, headers: Headers, body: ArrayBuffer | null}>}
    */
   async function whole(url, init) {
+    if (isOver(init.signal)) throw init.signal?.reason;
     const limit = new AbortController();
     const stop = () => limit.abort(init.signal?.reason);
     init.signal?.addEventListener("abort", stop);
