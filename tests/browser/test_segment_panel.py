@@ -109,14 +109,12 @@ def test_heat_maps_lie_over_the_image_where_they_are_known(
     look_at(opened, (60, 90, 90), 0.35)
     unfold(opened)
     opened.get_by_label("Keep heat maps").check()
-    opened.get_by_label("Keep the three stacks").check()
     unfold(opened)
-    assert chips(opened) == ["keep heat maps", "keep the three stacks"]
+    assert chips(opened) == ["keep heat maps"]
     tile(opened, "Slice").click()
     assert ended(opened).startswith("Done")
-    assert sent[0]["maps"] is sent[0]["stacks"] is True
+    assert sent[0]["maps"] is True
     layers = {layer["name"]: layer for layer in view_state(opened)["layers"]}
-    assert "stack xy" not in layers, "a slice has none"
     assert layers["probability"]["type"] == layers["centres"]["type"] == "image"
     assert layers["probability"].get("visible", True)
     assert layers["centres"]["visible"] is False
@@ -299,6 +297,9 @@ def test_what_was_offered_is_withdrawn_when_something_else_would_be_sent(opened:
 def test_three_planes_vote_on_a_small_box(
     opened: Page, labelled: Server, sent: list[dict[str, Any]]
 ) -> None:
+    unfold(opened)
+    opened.get_by_label("Keep the three stacks").check()
+    unfold(opened)
     opened.keyboard.press("t")
     texts = []
     line = opened.locator(".status-text")
@@ -314,6 +315,11 @@ def test_three_planes_vote_on_a_small_box(
     assert (provenance["mode"], provenance["plane"]) == ("orthoplane", "xy")
     assert provenance["centre"] == list(CENTRE)
     assert max(provenance["level_roi"]["shape"]) < 64
+    # What each plane shows by itself lies beside the result, to be switched on.
+    assert sent[0]["stacks"] is True
+    layers = {layer["name"]: layer for layer in view_state(opened)["layers"]}
+    stacks = [layers[f"stack {plane}"] for plane in ("xy", "xz", "yz")]
+    assert all((s["type"], s["visible"]) == ("segmentation", False) for s in stacks)
 
 
 def test_contrast_as_shown_is_sent_and_inverted_when_the_range_is(
