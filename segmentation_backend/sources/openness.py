@@ -12,11 +12,11 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from http.client import HTTPException, HTTPMessage
-from typing import IO
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from segmentation_backend.sources.direct import DirectImage, KeyPlace
+from segmentation_backend.sources.redirects import NoRedirects
 
 __all__ = ["TIMEOUT_S", "Openness", "check_openness"]
 
@@ -91,19 +91,4 @@ def _scheme(url: str) -> str:
     return urlsplit(url).scheme
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows none: it may lead to where nobody was let, and costs a page each request twice."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> None:
-        """Return no request: the answer is what it is."""
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
+_OPENER = urllib.request.build_opener(NoRedirects)

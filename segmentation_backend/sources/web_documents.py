@@ -11,10 +11,11 @@ import time
 import urllib.request
 from base64 import b64encode
 from functools import lru_cache
-from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO
+from http.client import HTTPException, HTTPResponse
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
+
+from segmentation_backend.sources.redirects import NoRedirects
 
 __all__ = ["DocumentTooLargeError", "key_url", "read_web_document"]
 
@@ -77,7 +78,7 @@ def _refusal(error: HTTPError) -> str:
 
 def _open(url: str) -> HTTPResponse:
     opener = urllib.request.build_opener(
-        _NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
+        NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
     )
     parts = urlsplit(url)
     who, has_name, server = parts.netloc.rpartition("@")
@@ -94,19 +95,6 @@ def _open(url: str) -> HTTPResponse:
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> None:
-        """Have a redirection be the error that its status says."""
 
 
 def _body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:
