@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("patient")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=10, help="How many processes the crash tests kill."
+        "--kills", type=int, default=5, help="How many processes the crash tests kill."
     )
 
 

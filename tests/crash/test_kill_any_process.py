@@ -1,6 +1,6 @@
 """Kill -9 any process of a running server, at any moment, and start again: nothing is lost.
 
-Ten kills by default; `--kills N` makes the long run.
+Five kills by default; `--kills N` makes the long run.
 """
 
 import http.client

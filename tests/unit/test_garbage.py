@@ -411,7 +411,7 @@ def start_and_play(folder: Path, steps: list[tuple[str, int, int]]) -> None:
     world.main._engine.dispose()
 
 
-RANDOM = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+RANDOM = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @RANDOM
