@@ -26,18 +26,29 @@ def chunk_headers(*, is_immutable: bool) -> tuple[tuple[str, str], ...]:
     return (_KEPT_FOR_EVER if is_immutable else _KEPT_UNTIL_CHANGED), ("Accept-Ranges", "bytes")
 
 
+EMPTY = "Mitoglance-Empty"
+"""Header of a chunk in which there is no label at all, as was read, not for lack of an answer."""
+
 _KEPT_FOR_EVER = ("Cache-Control", IMMUTABLE)
 _KEPT_UNTIL_CHANGED = ("Cache-Control", "no-cache")
 
 
-def answer_chunk(chunk: EncodedChunk, instance: str, *, is_immutable: bool) -> Response:
-    """Send a chunk, or part of it: kept for ever, or asked for again each time and mostly 304."""
+def answer_chunk(
+    chunk: EncodedChunk, instance: str, *, is_immutable: bool, nothing: bytes | None = None
+) -> Response:
+    """Send a chunk, or part of it: kept for ever, or asked for again each time and mostly 304.
+
+    One that is just `nothing` says so, that pages need not draw it.
+    """
     etag = f"{instance}-{chunk.etag}"
     # A proxy that compresses on the way makes the tag a weak one; it still names this content.
     if request.if_none_match.contains_weak(etag):
         response = Response(status=304)
     else:
-        response = Response(chunk.data(), mimetype="application/octet-stream")
+        data = chunk.data()
+        response = Response(data, mimetype="application/octet-stream")
+        if data == nothing:
+            response.headers[EMPTY] = "1"
     response.set_etag(etag)
     response.headers.extend(chunk_headers(is_immutable=is_immutable))
     if response.status_code == 200 and "Range" in request.headers:

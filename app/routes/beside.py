@@ -10,6 +10,7 @@ from app.precomputed import LABEL_CHUNK, level_of, parse_chunk, volume_info
 from app.routes.images import check_instance
 from app.services import services
 from segmentation_backend.geometry import Roi
+from segmentation_backend.workspace import encode_nothing
 
 __all__ = ["blueprint"]
 
@@ -42,4 +43,6 @@ def beside_chunk(
     roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape), LABEL_CHUNK)
     check_instance(instance)
     encoded = parts.workspace.beside_chunk(name, layer, level, roi)
-    return answer_chunk(encoded, parts.instance, is_immutable=True)
+    return answer_chunk(
+        encoded, parts.instance, is_immutable=True, nothing=encode_nothing(roi.shape)
+    )

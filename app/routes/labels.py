@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.answers import answer_chunk, answer_info
@@ -11,6 +11,7 @@ from app.precomputed import LABEL_CHUNK, level_of, parse_chunk, volume_info
 from app.routes.images import check_instance
 from app.services import services
 from segmentation_backend.geometry import Roi
+from segmentation_backend.workspace import encode_nothing
 
 __all__ = ["blueprint"]
 
@@ -37,6 +38,22 @@ def info(source: str) -> ResponseReturnValue:
     )
 
 
+@blueprint.get("/<source>/<instance>/occupied")
+def occupied(source: str, instance: str) -> ResponseReturnValue:
+    """Say which chunks may hold labels (`z_y_x`, counted from 0), so that others are not asked."""
+    check_instance(instance)
+    labels = find_labels(source)
+    version, levels = services().workspace.occupied_chunks(
+        labels.volume, labels.version, LABEL_CHUNK
+    )
+    named = None
+    if levels is not None:
+        named = [["_".join(map(str, place)) for place in sorted(level)] for level in levels]
+    response = jsonify({"version": version, "levels": named})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 @blueprint.get("/<source>/<instance>/<int:level>/<chunk>")
 def label_chunk(source: str, instance: str, level: int, chunk: str) -> ResponseReturnValue:
     """Send one chunk of root ids; unchanged live chunks answer 304 to their tag."""
@@ -46,4 +63,9 @@ def label_chunk(source: str, instance: str, level: int, chunk: str) -> ResponseR
     roi = parse_chunk(chunk, Roi((0, 0, 0), scale.shape), LABEL_CHUNK)
     check_instance(instance)
     encoded = parts.workspace.label_chunk(labels.volume, labels.version, level, roi)
-    return answer_chunk(encoded, parts.instance, is_immutable=labels.is_immutable)
+    return answer_chunk(
+        encoded,
+        parts.instance,
+        is_immutable=labels.is_immutable,
+        nothing=encode_nothing(roi.shape),
+    )

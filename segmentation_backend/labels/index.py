@@ -48,6 +48,7 @@ __all__ = [
     "statistics_of",
     "supervoxels_in",
     "written",
+    "written_chunks",
 ]
 
 _BATCH = 4096
@@ -112,6 +113,7 @@ _CHUNK_HISTORY = written(CHUNKS, _c.operation_id, _c.pack, _c.start, _c.length).
     *(_c[name] == sa.bindparam(name) for name in ChunkKey._fields)
 )
 _CHANGED_CHUNKS = written(CHUNKS, _c.level, _c.z, _c.y, _c.x)
+_WRITTEN_CHUNKS = _CHANGED_CHUNKS.limit(sa.bindparam("most", type_=sa.Integer))
 
 
 def chunk_history(connection: sa.Connection, path: Path, key: ChunkKey) -> list[ChunkRow]:
@@ -123,6 +125,15 @@ def chunk_history(connection: sa.Connection, path: Path, key: ChunkKey) -> list[
 def changed_chunks(connection: sa.Connection, path: Path) -> set[ChunkKey]:
     """Return the chunks written by the operations of a path."""
     return {ChunkKey(*row) for row in rows_written(connection, path, _CHANGED_CHUNKS)}
+
+
+def written_chunks(connection: sa.Connection, path: Path, most: int) -> set[ChunkKey] | None:
+    """Return the chunks that operations of a path wrote, emptied ones included.
+
+    None: they did so more than `most` times.
+    """
+    rows = list(rows_written(connection, path, _WRITTEN_CHUNKS, most=most + 1))
+    return None if len(rows) > most else {ChunkKey(*row) for row in rows}
 
 
 # Supervoxels

@@ -97,6 +97,17 @@ class LabelView:
         """Return the object of a level-0 voxel (z, y, x); 0 is background."""
         return self.root_of(self.supervoxel_at(point))
 
+    def written_chunks(self, most: int) -> set[ChunkKey] | None:
+        """Return chunks, of all levels, outside of which there is no label.
+
+        None where it takes too long to say: over a base, or after more than `most` writes.
+        """
+        if self.storage.base is not None:
+            return None
+        return self.storage.query(
+            self.version, lambda connection, path: index.written_chunks(connection, path, most)
+        )
+
     def chunk(self, level: int, position: Sequence[int]) -> Ids | None:
         """Return the root ids of one chunk of the 64-voxel grid, clipped to the level's shape.
 

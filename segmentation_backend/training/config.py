@@ -75,7 +75,8 @@ class TrainingConfig:
     """Share of the iterations in which the learning rate rises; it falls in the others."""
     weight_decay: float = 0.02
     norm_momentum: float = 0.1
-    """Share of each batch in the running statistics of the norms: less where sources differ."""
+    """Share of each batch in the running statistics of the norms: less where sources differ. At 0
+    the norms are held: batches are normalised as sections will be, by the statistics begun with."""
     heatmap_sigma: float = 8.0
     """Width of a centre's Gaussian, pixels."""
     favour_small: bool = False
@@ -90,9 +91,9 @@ class TrainingConfig:
                 f"crop must be a multiple of 16 and at least 32, not {self.crop}.",
                 ErrorKind.INVALID_PARAMETER,
             )
-        if not 0 < self.norm_momentum <= 1:
+        if not 0 <= self.norm_momentum <= 1:
             raise InvalidInputError(
-                f"norm_momentum must be above 0 and at most 1, not {self.norm_momentum}.",
+                f"norm_momentum must be at least 0 and at most 1, not {self.norm_momentum}.",
                 ErrorKind.INVALID_PARAMETER,
             )
         for name in ("iterations", "batch", "checkpoint_every", "threads"):

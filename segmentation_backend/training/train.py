@@ -63,9 +63,9 @@ class _Run:
         if config.start is not None:
             begun = read_network(config.start.read_bytes(), config.start.name)
             network.load_state_dict(begun.state_dict())
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = config.norm_momentum
+        self.norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d)]
+        for norm in self.norms:
+            norm.momentum = config.norm_momentum
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.network, config.weight_decay), lr=config.learning_rate
@@ -118,6 +118,9 @@ class _Run:
         torch.manual_seed(self.config.seed * 1_000_003 + self.iteration)
         batch = draw_batch(volumes, self.config, self.iteration)
         self.network.train()
+        if self.config.norm_momentum == 0:
+            for norm in self.norms:
+                norm.eval()
         images = batch.images.contiguous(memory_format=torch.channels_last)
         parts = losses(self.network(images), batch, self.config.loss_weights)
         self.optimiser.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ from segmentation_backend.sources.catalogue_store import DatasetCatalogue
 from segmentation_backend.workspace.catalog import VolumeInfo
 from segmentation_backend.workspace.drawn_regions import parse_sections
 from segmentation_backend.workspace.editing import EditContext
-from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm
+from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm, encode_nothing
 from segmentation_backend.workspace.found import FoundSoFar
 from segmentation_backend.workspace.image_chunks import ImageChunk, ImageChunks
 from segmentation_backend.workspace.planning import VOXEL_SIZES_NM, GreyRange, SegmentationPlan
@@ -37,6 +37,7 @@ __all__ = [
     "Workspace",
     "decode_mask",
     "encode_mask",
+    "encode_nothing",
     "parameter_descriptions",
     "parse_sections",
 ]

@@ -44,6 +44,7 @@ from segmentation_backend.workspace.encoding import (
 from segmentation_backend.workspace.label_edits import LabelEdits
 from segmentation_backend.workspace.label_history import LabelHistory
 from segmentation_backend.workspace.object_classes import classes_of, of_class
+from segmentation_backend.workspace.occupied import occupied_chunks
 from segmentation_backend.workspace.opening import Opening
 from segmentation_backend.workspace.planning import check_choice
 from segmentation_backend.workspace.previews import Previews, SplitPreview
@@ -209,6 +210,12 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
     ) -> EncodedChunk:
         """Return the root ids of a region, encoded when its bytes are asked; see `LabelChunks`."""
         return self._label_chunks.chunk(self.repository(volume), version, level, roi, form)
+
+    def occupied_chunks(
+        self, volume: str, version: int | None, chunk: Coordinate
+    ) -> tuple[int, list[set[Coordinate]] | None]:
+        """Return the version, and which chunks of each level may hold labels; see `occupied`."""
+        return occupied_chunks(self.repository(volume), version, chunk)
 
     def beside_chunk(self, volume: str, layer: str, level: int, roi: Roi) -> EncodedChunk:
         """Return part of published labels that are shown beside a volume's own, encoded."""

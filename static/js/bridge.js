@@ -1,11 +1,12 @@
 /**
  * The only file that touches the insides of the viewer (`window.viewer`, pinned wheel), with
- * those that it hands them to (links.js, refresh.js, shading.js).
+ * those that it hands them to (drawing.js, links.js, refresh.js, shading.js).
  *
  * Everything it relies on is declared at the end of types.d.ts and pinned by
  * tests/browser/test_bridge.py. Coordinates leave and enter as z, y, x voxels of level 0.
  */
 
+import { drawOnlyLabels } from "./drawing.js";
 import { Links } from "./links.js";
 import { holdDrawing, readAgain } from "./refresh.js";
 import { shownRange, toggleControls } from "./shading.js";
@@ -25,6 +26,9 @@ const QUIET_MS = 250;
 
 /** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Chunks of labels that were empty may be so no longer: the guard of the chunk worker looks again. */
+export const labelsChanged = () => dispatchEvent(new Event("mitoglance:labels"));
 
 /** @returns {Promise<void>} after the next frame; a hidden page draws none and waits a moment */
 export const nextFrame = () =>
@@ -75,6 +79,7 @@ export class Bridge {
     viewer.layerManager.layersChanged.add(() => this.bindLayer());
     viewer.element.addEventListener("pointermove", (event) => this.noteHover(event), true);
     restoreWithoutPointer(viewer);
+    drawOnlyLabels(viewer);
     this.bindLayer();
   }
 
@@ -349,6 +354,7 @@ export class Bridge {
 
   async refreshOnce() {
     const end = Date.now() + READY_TIMEOUT_MS;
+    labelsChanged();
     const views = this.slicePanels().map(({ sliceView }) => sliceView);
     this.drawAgain = holdDrawing(this.viewer, QUIET_MS);
     const release = await readAgain(this.labelSources(), views, () => Date.now() >= end);

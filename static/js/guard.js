@@ -15,6 +15,9 @@
   const LONGEST_PAUSE_MS = 5000;
   const LOOK_AGAIN_MS = 60000;
   /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
+  const LABEL_CHUNK = /^(labels\/[^/?]+\/[^/?]+)\/(\d+)\/(\d+)-\d+_(\d+)-\d+_(\d+)-\d+$/;
+  /** The sides of a chunk of labels, x, y, z (LABEL_CHUNK in app/precomputed.py). */
+  const LABEL_SIDES = [128, 128, 64];
   const PASSING = new Set([429, 500, 502, 503, 504]);
 
   /**
@@ -36,6 +39,8 @@
   const places = new Map();
   /** @type {Map<string, {until: number, isThere: Promise<boolean>}>} levels that were looked for */
   const looked = new Map();
+  /** @type {Map<string, Promise<Set<string>[] | null>>} which chunks may hold labels, by address */
+  const occupied = new Map();
   /** @type {Map<string, Source>} */
   const sources = new Map();
   /** @type {Map<string, number>} when something came last, by origin */
@@ -43,8 +48,11 @@
 
   // Before the client listens: its own messages are of another kind.
   self.addEventListener("message", (event) => {
-    if (event.data?.mitoglance !== "page") return;
-    page = event.ports[0] ?? null;
+    const kind = event.data?.mitoglance;
+    if (kind === "page") page = event.ports[0] ?? null;
+    // In line with the viewer's own messages: what it asks for after this one has the new labels.
+    else if (kind === "labels") occupied.clear();
+    else return;
     event.stopImmediatePropagation();
   });
 
@@ -179,9 +187,35 @@
    */
   async function askServer(url, init) {
     const answer = await whole(url, init);
+    // Where the server read that there is no label, the viewer needs to keep and draw none.
+    if (answer.status === 200 && answer.headers.has("Mitoglance-Empty")) return respond(url, { ...answer, status: 404 });
     if (!PASSING.has(answer.status)) return respond(url, answer);
     const said = await new Response(answer.body).json().catch(() => null);
     throw new TroubleError(`answers ${answer.status}`, { cause: said?.error?.message });
+  }
+
+  /**
+   * Whether the server said that a chunk of labels holds none; where it is not sure, it is asked.
+   *
+   * @param {string} url
+   */
+  async function isEmpty(url) {
+    const [, stem, level, ...corner] = LABEL_CHUNK.exec(url.slice(root.length)) ?? [];
+    if (stem === undefined) return false;
+    let known = occupied.get(stem);
+    if (known === undefined) {
+      known = whole(`${root}${stem}/occupied`, {}).then(({ status, body }) => {
+        if (status !== 200) throw new TroubleError(`answers ${status}`);
+        /** @type {{levels: string[][] | null}} */
+        const { levels } = JSON.parse(new TextDecoder().decode(body ?? undefined));
+        return levels && levels.map((places) => new Set(places));
+      });
+      occupied.set(stem, known);
+      known.catch(() => occupied.get(stem) === known && occupied.delete(stem));
+    }
+    const levels = await known.catch(() => null);
+    const [x, y, z] = corner.map((begin, axis) => Number(begin) / (LABEL_SIDES[axis] ?? 1));
+    return levels?.[Number(level)]?.has(`${z}_${y}_${x}`) === false;
   }
 
   /**
@@ -220,6 +254,10 @@
     const { signal } = init;
     if (route === "direct" && name !== undefined && key !== undefined) {
       return patiently(name, (source) => askSource(source, name, Number(number), key, init), signal);
+    }
+    if (route === "labels" && (await isEmpty(url))) {
+      if (isOver(signal)) throw signal?.reason;
+      return respond(url, { status: 404, headers: new Headers(), body: null });
     }
     if (route === "image" || route === "labels" || route === "beside") {
       return patiently("", () => askServer(url, init), signal);

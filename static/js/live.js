@@ -3,6 +3,8 @@
  * again where voxels or objects changed. The same path serves one's own edits and those of others.
  */
 
+import { labelsChanged } from "./bridge.js";
+
 /**
  * @typedef {import("./types.js").Operation} Operation
  * @typedef {import("./types.js").Roi} Roi
@@ -113,6 +115,7 @@ export class Live {
     if (this.isPinned) return;
     for (const operation of news.operations) this.draw(operation);
     const last = news.operations.at(-1)?.operation_id ?? this.version;
+    if (news.reset || last !== this.version) labelsChanged();
     this.version = news.reset ? news.version : last;
     if (news.reset) this.unread.push(null);
     if (!news.reset && news.operations.length === 0) return;

@@ -9,7 +9,8 @@
  * polls go on, ever more slowly, and the page hears of it by `mitoglance:connection`.
  *
  * And gives the chunk worker its guard (guard.js), in place of the window's `Worker`; what the guard
- * has to say the page hears by `mitoglance:source`.
+ * has to say the page hears by `mitoglance:source`, and the page tells it by `mitoglance:labels` that
+ * labels have changed.
  */
 // @ts-check
 (() => {
@@ -128,6 +129,7 @@
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = ({ data }) => dispatchEvent(new CustomEvent("mitoglance:source", { detail: data }));
       this.postMessage({ mitoglance: "page" }, [port2]);
+      addEventListener("mitoglance:labels", () => this.postMessage({ mitoglance: "labels" }));
     }
   }
 

@@ -369,6 +369,8 @@ export interface NgLayerManager {
 
 export interface NgChunk {
   state: number;
+  /** null: there is nothing in it. */
+  data?: unknown;
   freeGPUMemory(gl: WebGL2RenderingContext): void;
 }
 
@@ -408,6 +410,13 @@ export interface NgSliceView {
   ): void;
 }
 
+/** What a layer draws into cross-sections with. */
+export interface NgRenderLayer {
+  draw(context: { sliceView: NgSliceView }): void;
+  visibleSourcesList?: unknown;
+  redrawNeeded: { dispatch(): void };
+}
+
 export interface NgPanel {
   element: HTMLElement;
   sliceView?: NgSliceView;
@@ -430,7 +439,13 @@ export interface NgViewer {
   layerManager: NgLayerManager;
   layerSpecification: { restoreState(layers: unknown[]): void };
   chunkManager: { memoize: { map: Map<string, unknown> } };
-  display: { panels: Set<NgPanel>; draw(): void; scheduleRedraw(): void };
+  display: {
+    panels: Set<NgPanel>;
+    draw(): void;
+    scheduleRedraw(): void;
+    updateStarted: NgSignal;
+    updateFinished: NgSignal;
+  };
   isReady(): boolean;
 }
 

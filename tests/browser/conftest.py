@@ -111,6 +111,16 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the volume `tissue`: synthetic EM in which nothing was ever labelled."""
+    data_dir = tmp_path_factory.mktemp("unlabelled")
+    source = data_dir / "tissue.npz"
+    np.savez(source, em=synthetic_em(SHAPE, seed=3).em)
+    _import(source, "tissue", data_dir)
+    yield from _serve(data_dir)
+
+
+@pytest.fixture(scope="module")
 def fibsem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the volume `fly`: real FIB-SEM, no labels yet."""
     if not FIBSEM.is_dir():

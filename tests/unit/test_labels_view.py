@@ -162,3 +162,17 @@ def test_the_name_of_a_region_changes_only_with_the_chunks_it_spans(editor: Edit
     view = editor.repository.at()
     after = [view.etag(roi) for roi in (near, far, both)]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, True, False]
+
+
+def test_outside_of_written_chunks_there_is_no_label(editor: Editor) -> None:
+    editor.undo(1)
+    editor.boxes((10, 100, 60))
+    for version in range(editor.repository.head + 1):
+        view = editor.repository.at(version)
+        written = view.written_chunks(1000)
+        assert written is not None
+        labelled = {key for key, content in chunks(editor, version).items() if content}
+        assert labelled <= {tuple(key) for key in written}
+    assert editor.repository.at(0).written_chunks(1000) == set()
+    assert len(written) < len(etags(editor))
+    assert view.written_chunks(len(written) // 2) is None

@@ -190,7 +190,17 @@ def test_the_norms_follow_the_batches_as_slowly_as_is_asked(tmp_path):
 
     assert moved(0.01) == pytest.approx(moved(0.1) / 10, rel=0.02)
     with pytest.raises(InvalidInputError, match="norm_momentum"):
-        config(tmp_path, "none", norm_momentum=0)
+        config(tmp_path, "none", norm_momentum=-0.1)
+
+
+def test_held_norms_stay_what_they_were(tmp_path):
+    first = train(config(tmp_path, "first", iterations=1))
+    held = train(config(tmp_path, "held", iterations=2, start=first, norm_momentum=0))
+    before, after = _state(first), _state(held)
+    norms = [k for k in before if k.endswith(("running_mean", "running_var"))]
+    assert norms
+    assert all(torch.equal(before[k], after[k]) for k in norms)
+    assert any(not torch.equal(before[k], after[k]) for k in before if k not in norms)
 
 
 def _state(path):

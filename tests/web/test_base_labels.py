@@ -137,3 +137,9 @@ def test_an_object_that_nobody_counted_is_described_where_it_was_seen(api: Api) 
     found = api.get(f"{V}/objects/4?point=5,10,60")["object"]
     assert (found["id"], found["voxels"]) == ("4", 8000)
     assert api.post(f"{V}/delete", {"ids": ["4"]})["removed_roots"] == ["4"]
+
+
+def test_over_published_labels_every_chunk_has_to_be_asked_for(api: Api) -> None:
+    scale = api.client.get("/labels/cell/info").get_json()["scales"][0]["key"]
+    answer = api.client.get(f"/labels/cell/{scale.split('/')[0]}/occupied")
+    assert answer.get_json() == {"version": 0, "levels": None}

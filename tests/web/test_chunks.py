@@ -92,6 +92,28 @@ def test_a_label_chunk_holds_root_ids(api: Api) -> None:
     np.testing.assert_array_equal(merged, api.labels())
 
 
+def test_pages_are_told_which_chunks_hold_nothing(api: Api) -> None:
+    """Beside each empty chunk itself, and of all of them at once."""
+
+    def occupied(source: str) -> Any:
+        stem = address(api.client, source).rsplit("/", 2)[0]
+        answer = api.client.get(f"{stem}/occupied")
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+        return answer.get_json()
+
+    everywhere = {"version": 1, "levels": [["0_0_0"]] * len(occupied("/labels/cell")["levels"])}
+    assert occupied("/labels/cell") == everywhere
+    nowhere = [[] for _ in everywhere["levels"]]
+    assert occupied("/labels/cell@0") == {"version": 0, "levels": nowhere}
+    api.post(f"{V}/revert", {"version": 0})
+    assert occupied("/labels/cell")["version"] == 2
+    for source, is_empty in (("cell", True), ("cell@0", True), ("cell@1", False)):
+        chunk = api.client.get(address(api.client, f"/labels/{source}"))
+        assert ("Mitoglance-Empty" in chunk.headers) is is_empty
+        assert decoded(chunk.data, (20, 80, 96)).any() != is_empty
+    expect_error(api.client.get("/labels/cell@7/nowhere/occupied"), 404, "route-not-found")
+
+
 def test_a_live_chunk_is_asked_for_again_and_mostly_unchanged(api: Api) -> None:
     live = address(api.client, "/labels/cell")
     first = api.client.get(live)
