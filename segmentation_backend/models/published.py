@@ -25,7 +25,7 @@ RESEARCH = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_research.pt",
-    sha256="9b48ac9e086458803181400327c3cf7f73f2e05e06eec091915b6e12ca7e6c0c",
+    sha256="259b3c979ec6a5ac15e4630753d72095389b9c065de4e4454c7ef6141d9be3e5",
 )
 
 

@@ -253,7 +253,7 @@ def test_a_state_that_comes_in_under_the_pointer_leaves_the_viewer_alive(
 ) -> None:
     voxel = next(iter(middles(labelled, 48).values()))
     point_at(opened, voxel)
-    assert opened.evaluate("viewer.mouseState.active")
+    wait_for(opened, "viewer.mouseState.active")
     opened.evaluate("viewer.state.restoreState(viewer.state.toJSON())")
     wait_for(opened, "viewer.isReady()")
     layers = "[...viewer.layerManager.managedLayers].every(({ layer }) => layer !== null)"
