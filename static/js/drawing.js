@@ -56,7 +56,9 @@ export function drawOnlyLabels(viewer) {
     known.add(layer);
     const draw = layer.draw.bind(layer);
     layer.draw = (context) => {
-      if (!isPreparing && !hasLabels(layer, context.sliceView)) return;
+      // Somebody may want to see background as if it were an object.
+      const isSpared = layer.displayState?.hideSegmentZero.value && !isPreparing;
+      if (isSpared && !hasLabels(layer, context.sliceView)) return;
       draw(context);
       isPrepared = true;
     };

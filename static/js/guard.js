@@ -14,10 +14,10 @@
   const FIRST_PAUSE_MS = 500;
   const LONGEST_PAUSE_MS = 5000;
   const LOOK_AGAIN_MS = 60000;
-  /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
   const LABEL_CHUNK = /^(labels\/[^/?]+\/[^/?]+)\/(\d+)\/(\d+)-\d+_(\d+)-\d+_(\d+)-\d+$/;
   /** The sides of a chunk of labels, x, y, z (LABEL_CHUNK in app/precomputed.py). */
   const LABEL_SIDES = [128, 128, 64];
+  /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
   const PASSING = new Set([429, 500, 502, 503, 504]);
 
   /**

@@ -415,6 +415,7 @@ export interface NgRenderLayer {
   draw(context: { sliceView: NgSliceView }): void;
   visibleSourcesList?: unknown;
   redrawNeeded: { dispatch(): void };
+  displayState?: { hideSegmentZero: { value: boolean } };
 }
 
 export interface NgPanel {

@@ -32,6 +32,12 @@ requestAnimationFrame(count);
 """
 
 
+SHOW_BACKGROUND = """(isShown) => {
+    const { layer } = viewer.layerManager.getLayerByName("mitochondria");
+    layer.displayState.segmentationGroupState.value.hideSegmentZero.value = !isShown;
+}"""
+
+
 @pytest.fixture
 def asked(page: Page) -> list[str]:
     """What the page asks for below `/labels`, as it goes on."""
@@ -70,6 +76,10 @@ def test_nothing_is_asked_for_or_drawn_until_there_is_a_label(
     look_at(page, PLACE)
     assert page.evaluate("window.drawn") == 0
     assert chunks(asked) == []
+    # Who wants to see the background as an object does.
+    page.evaluate(SHOW_BACKGROUND, True)
+    wait_for(page, "window.drawn > 0")
+    page.evaluate(SHOW_BACKGROUND, False)
     assert not is_coloured(colour_at(page, PLACE))
 
     paint(unlabelled, PLACE)
