@@ -1,6 +1,6 @@
 /**
  * The only file that touches the insides of the viewer (`window.viewer`, pinned wheel), with
- * those that it hands them to (drawing.js, links.js, refresh.js, shading.js).
+ * those that it hands them to (drawing.js, links.js, refresh.js, rest.js, shading.js).
  *
  * Everything it relies on is declared at the end of types.d.ts and pinned by
  * tests/browser/test_bridge.py. Coordinates leave and enter as z, y, x voxels of level 0.
@@ -9,6 +9,7 @@
 import { drawOnlyLabels } from "./drawing.js";
 import { Links } from "./links.js";
 import { holdDrawing, readAgain } from "./refresh.js";
+import { Rest } from "./rest.js";
 import { shownRange, toggleControls } from "./shading.js";
 
 /**
@@ -64,6 +65,8 @@ export class Bridge {
     this.layer = null;
     /** Ends the moment in which nothing is drawn, see `refreshOnce`. */
     this.drawAgain = () => {};
+    /** What can wait until everything on screen is loaded waits for this. */
+    this.rest = new Rest(viewer);
     this.links = new Links(() => {
       // A merge is seen in the next frame, also while labels are being read.
       this.drawAgain();
@@ -312,13 +315,6 @@ export class Bridge {
     const { layerManager } = this.viewer;
     const managed = layerManager.getLayerByName(name);
     if (managed) layerManager.removeManagedLayer(managed);
-  }
-
-  /** Wait until everything on screen is loaded and drawn. */
-  async settled() {
-    const end = Date.now() + READY_TIMEOUT_MS;
-    while (!this.viewer.isReady() && Date.now() < end) await pause(20);
-    await nextFrame();
   }
 
   focus() {

@@ -22,6 +22,8 @@ import { h } from "./dom.js";
  * @typedef {import("./types.js").PanelPart} PanelPart
  */
 
+const FIRST_VIEW_MS = 1500;
+
 /** @param {State} state @returns {import("./types.js").Store} */
 function makeStore(state) {
   /** @type {((state: State) => void)[]} */
@@ -96,8 +98,10 @@ async function start() {
   watchConnection(store, notify);
   watchSources(bridge, prefix, notify);
   store.set({ picks: bridge.selection() });
-  live.start();
   root.classList.add("is-ready");
+  // News and history let the first view go first.
+  await bridge.rest.within(FIRST_VIEW_MS);
+  live.start();
 }
 
 void start();

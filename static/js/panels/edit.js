@@ -36,7 +36,7 @@ export function mountEdit(root, context) {
   const { editing, drawn } = context.edits;
   const draft = new SplitDraft(bridge);
   // An unfinished split of an earlier visit is still in the kept view.
-  void bridge.settled().then(() => draft.isEmpty && draft.clear());
+  void bridge.rest.come().then(() => draft.isEmpty && draft.clear());
 
   const picks = h("ul", { class: "chips", attributes: { "aria-label": "Picked objects" } });
   const hint = h("p", { class: "hint", text: "Double-click an object to pick it. Pick two or more to merge them." });

@@ -19,6 +19,8 @@ import { makeWhere } from "./where.js";
 
 const QUIET_MS = 500;
 const REGION_DELAY_MS = 250;
+/** A source that takes longer is not waited for. */
+const LOADED_WITHIN_MS = 1500;
 const FOLLOW_HELP = "Segment the slice in view whenever it comes to rest, and get the next one ready. Only what is empty is filled, "
   + "unless “Existing labels” says otherwise; each step is one operation.";
 const MEASURE = "mitoglance:segment";
@@ -228,11 +230,12 @@ export function mountSegment(root, context) {
     store.state.session.models.find(({ name }) => name === model.value)?.voxel_size_nm ?? null;
 
   let measured = 0;
-  /** Ask the server what each tile would segment from here. */
+  /** Ask the server what each tile would segment from here, once the image is there to look at. */
   async function measure() {
-    const view = bridge.view();
-    if (document.hidden || view.panels.length === 0) return;
     const now = ++measured;
+    await bridge.rest.within(LOADED_WITHIN_MS);
+    const view = bridge.view();
+    if (now !== measured || document.hidden || view.panels.length === 0) return;
     const region = asked();
     if (region instanceof ApiError) return tiles.forEach((tile) => tile.refused(region));
     await Promise.all(tiles.map(({ mode, ...tile }) =>
@@ -249,7 +252,7 @@ export function mountSegment(root, context) {
   });
   model.addEventListener("change", changed);
   changed();
-  void api.jobs().then((jobs) => {
+  void bridge.rest.within(LOADED_WITHIN_MS).then(() => api.jobs()).then((jobs) => {
     const mine = jobs.find((job) => job.kind === "segment" && job.user === api.user && ["queued", "running"].includes(job.state));
     if (mine && running === null) follow(mine.job_id, null).catch(fail);
   }).catch(() => {});

@@ -165,7 +165,7 @@ export function makeWhere({ bridge, store, notify }, onChange) {
     onChange();
   }
 
-  void bridge.settled().then(restore);
+  void bridge.rest.come().then(restore);
   render();
 
   return {
