@@ -127,6 +127,9 @@ def _local_cluster(config: Config) -> Any:  # noqa: ANN401  (untyped in Dask)
         },
         # Loaded while the worker starts, so that the first job need not wait for torch.
         "distributed.worker.preload": ["segmentation_backend.inference.runner"],
+        # Nobody looks at Dask's own profile and ticks; both run all the time, in every process.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
         # A job whose worker died is the dispatcher's to try again, and its row counts that.
         "distributed.scheduler.allowed-failures": 0,
     }

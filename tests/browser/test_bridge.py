@@ -59,6 +59,23 @@ _LINK_AND_LOOK = """async ([ids, x, y]) => {
     return [...copy.getImageData(Math.round(x - left), Math.round(y - top), 1, 1).data].slice(0, 3);
 }"""
 
+_REST = """async () => {
+    const { Rest } = await import("/static/js/rest.js");
+    const layerManager = { managedLayers: [] };
+    let looks = 0, isReady = true, came = 0;
+    const rest = new Rest({ layerManager, isReady: () => ((looks += 1), isReady) });
+    await rest.within(150);
+    const withoutLayers = looks;
+    isReady = false;
+    layerManager.managedLayers.push({});
+    const all = [rest.come(), rest.come(), rest.come()].map((one) => one.then(() => (came += 1)));
+    await rest.within(250);
+    const before = came, shared = looks <= 4;
+    isReady = true;
+    await Promise.all(all);
+    return [withoutLayers, before, shared, came];
+}"""
+
 
 def middles(server: Server, z: int, least: int = 60) -> dict[str, tuple[int, int, int]]:
     """Return a voxel well inside each object of a plane, by id: one on the object's own column."""
@@ -125,6 +142,11 @@ def test_the_panel_last_under_the_mouse_is_the_active_one(opened: Page) -> None:
         at = rectangles[number]
         opened.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
         assert opened.evaluate("testBridge.view().active") == number
+
+
+def test_all_who_wait_for_rest_look_together_and_some_not_for_ever(opened: Page) -> None:
+    # Before the view has come there is nothing to be ready; three wait, one of them for so long.
+    assert opened.evaluate(_REST) == [0, 0, True, 3]
 
 
 def test_states_travel_by_short_polls_alone(page: Page, labelled: Server) -> None:
