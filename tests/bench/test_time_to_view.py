@@ -199,7 +199,13 @@ def test_time_to_view(source: str, ours: str, bare: Callable[[], str], benchmark
             "first_with_labels": round(statistics.median(all_ for _, all_ in firsts)),
             "jump_with_labels": round(statistics.median(all_ for _, all_ in jumps)),
             "chunks": [len(set(one["asked"])) for one in looks[1:]],
-            "most_requests_per_chunk": max(Counter(looks[-1]["asked"]).values(), default=0),
+            # Those given up when the view moved on, and wanted again, count each time.
+            "most_requests_per_chunk": [
+                max(Counter(one["asked"]).values(), default=0) for one in looks[1:]
+            ],
+            "requests_per_chunk": [
+                round(len(one["asked"]) / max(len(set(one["asked"])), 1), 2) for one in looks[1:]
+            ],
         }
     of_bare = {path for one in seen["bare"] for path in one["asked"]}
     of_ours = {path for one in seen["direct"] for path in one["asked"]}
