@@ -41,8 +41,10 @@ def run(args: argparse.Namespace) -> int:
             )
         catalogue.refresh(config.catalogue_url)
     found = catalogue.search(" ".join(args.words))
-    for problem in catalogue.known().problems:
-        complain(problem)
+    known = catalogue.known()
+    for problem in (*known.problems, known.unreached):
+        if problem:
+            complain(problem)
     if args.json:
         say(json.dumps([dataset.to_json() for dataset in found], indent=2, ensure_ascii=False))
         return 0

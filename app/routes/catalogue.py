@@ -34,7 +34,7 @@ def listing(query: Values) -> ResponseReturnValue:
         ok=True,
         as_of=known.as_of,
         refreshed=known.refreshed,
-        problems=list(known.problems),
+        problems=[*known.problems, *([known.unreached] if known.unreached else [])],
         total=len(found),
         datasets=[dataset.to_json() for dataset in found[: row_limit(query["limit"], 100)]],
     )

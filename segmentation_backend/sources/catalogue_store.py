@@ -47,6 +47,8 @@ class Known:
     """Whether the live catalogue was ever reached."""
     problems: tuple[str, ...] = field(default=())
     """Files that could not be used, in words; what is shipped is there all the same."""
+    unreached: str | None = None
+    """When and why the live catalogue could not be had last, in words; None: it could."""
 
 
 class DatasetCatalogue:
@@ -117,13 +119,15 @@ class DatasetCatalogue:
             own = _parsed(self._own, True, problems)
         if own is not None:
             datasets |= {dataset.name: dataset for dataset in own.datasets}
-        with suppress(OSError):
-            problems.append(
-                "The live catalogue could not be reached on "
-                + self._failure.read_text(encoding="utf-8")[:500]
-            )
         newest = max((file.as_of for file in (shipped, live) if file), default="")
-        return Known(datasets, newest, live is not None, tuple(problems))
+        return Known(datasets, newest, live is not None, tuple(problems), self._unreached())
+
+    def _unreached(self) -> str | None:
+        try:
+            failure = self._failure.read_text(encoding="utf-8")[:500]
+        except OSError:
+            return None
+        return f"The live catalogue could not be reached on {failure}"
 
 
 @cache

@@ -136,10 +136,10 @@ def test_an_answer_that_is_no_catalogue_changes_nothing(
         catalogue.refresh(live.address)
     assert (tmp_path / "live.json").read_bytes() == before
     assert catalogue.find("jrc_mus-kidney").title == "Mouse kidney, anew"
-    assert "could not be reached" in catalogue.known().problems[0]
+    assert "could not be reached" in (catalogue.known().unreached or "")
     publish(live, **{"jrc_mus-kidney": manifest()})
     catalogue.refresh(live.address)
-    assert catalogue.known().problems == ()
+    assert catalogue.known().unreached is None
 
 
 def test_a_server_that_fails_leaves_what_is_shipped(live: ModelServer, tmp_path: Path) -> None:
@@ -150,7 +150,8 @@ def test_a_server_that_fails_leaves_what_is_shipped(live: ModelServer, tmp_path:
         assert error.value.kind == ErrorKind.SOURCE_UNAVAILABLE
     assert len(catalogue.search()) == 46
     assert not catalogue.known().refreshed
-    assert len(catalogue.known().problems) == 1
+    assert catalogue.known().unreached is not None
+    assert catalogue.known().problems == ()
 
 
 def test_neither_size_nor_time_is_without_limit(

@@ -45,6 +45,13 @@ def test_the_start_page_shows_the_catalogue_with_pictures_of_its_bucket_only(
     closed = create_app(replace(config, allow_registration=False)).test_client().get("/").text
     assert "jrc_mus-kidney" in closed
     assert "data-dataset" not in closed
+    # A list that is not of today is no warning; why is there for those who ask.
+    assert "stale" not in start.text
+    (config.data_dir / "catalogue").mkdir(exist_ok=True)
+    (config.data_dir / "catalogue" / "failure.txt").write_text("2026-11-23. No answer.")
+    stale = client.get("/").text
+    assert "a newer one could not be had. All of it can be opened.</summary>" in stale
+    assert "<p>The live catalogue could not be reached on 2026-11-23. No answer.</p>" in stale
 
 
 def state_of(browser: FlaskClient, location: str) -> dict[str, Any]:
