@@ -104,8 +104,8 @@ class Config:
     `trusted_proxies` let others in."""
 
     direct_reading: str = "auto"
-    """Whether pages read public images from their source themselves, where it lets them (CORS):
-    auto, or never."""
+    """Whether pages read public images, and published labels beside them, from their source
+    themselves, where it lets them (CORS): auto, or never."""
 
     trusted_proxies: int = 0
     """Number of reverse proxies in front whose X-Forwarded-* headers are believed."""

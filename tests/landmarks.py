@@ -1,4 +1,7 @@
-"""One volume with a bright box, written in every format and dialect by others than ourselves."""
+"""One volume with a bright box, written in every format and dialect by others than ourselves.
+
+And labels of the box, in four formats.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-Array = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
 
 SHAPE = (24, 48, 64)
 SIZE = (16.0, 8.0, 8.0)
@@ -36,6 +39,15 @@ def levels() -> list[Array]:
     voxels = np.full(SHAPE, DARK, np.uint8)
     voxels[tuple(slice(*side) for side in BOX)] = BRIGHT
     return [voxels[:: 2**k, :: 2**k, :: 2**k].copy() for k in range(LEVELS)]
+
+
+def ids(dtype: str) -> list[Array]:
+    """Return the labels: background and, in the box, an id that needs all of the type's bytes."""
+    return [np.where(v == BRIGHT, box_id(dtype), 0).astype(dtype) for v in levels()]
+
+
+def box_id(dtype: str) -> int:
+    return int(2 ** (8 * np.dtype(dtype).itemsize - 3) + 5)
 
 
 def size_of(level: int) -> list[float]:
@@ -147,7 +159,7 @@ def _n5(
             "metadata": {
                 "dimensions": list(voxels.shape[::-1]),
                 "blockSize": [8, 8, 8],
-                "dataType": "uint8",
+                "dataType": voxels.dtype.name,
                 "compression": {"type": "gzip"},
                 **each(k),
             },
@@ -168,7 +180,7 @@ def _transform(level: int, flip: int = 1) -> dict[str, Any]:
     return {"axes": ["z", "y", "x"], "scale": scale, "translate": at, "units": ["nm"] * 3}
 
 
-def _cosem(folder: Path, flip: int = 1) -> Path:
+def _cosem(folder: Path, flip: int = 1, voxels: list[Array] | None = None) -> Path:
     datasets = [{"path": f"s{k}", "transform": _transform(k, flip)} for k in range(LEVELS)]
     group = {
         "axes": ["x", "y", "z"],
@@ -177,7 +189,7 @@ def _cosem(folder: Path, flip: int = 1) -> Path:
         "scales": _FACTORS,
         "multiscales": [{"datasets": datasets}],
     }
-    arrays = [v[:, ::flip] for v in levels()]
+    arrays = [v[:, ::flip] for v in voxels or levels()]
     return _n5(folder, group, arrays, lambda k: {"transform": _transform(k, flip)})
 
 
@@ -202,23 +214,28 @@ def _paintera(folder: Path) -> Path:
     return _n5(folder, {**place, **more}, levels(), lambda k: {"downsamplingFactors": [2**k] * 3})
 
 
-def _precomputed(folder: Path, sharding: dict[str, Any] | None = None) -> Path:
-    for k, voxels in enumerate(levels()):
+def _precomputed(folder: Path, arrays: list[Array] | None = None, **more: Any) -> Path:
+    kind, encoding = ("segmentation", "compressed_segmentation") if arrays else ("image", "raw")
+    if arrays:
+        more["compressed_segmentation_block_size"] = [8, 8, 8]
+    for k, voxels in enumerate(arrays or levels()):
         edges = size_of(k)
         begin = [round(c / edge) for c, edge in zip(CORNER, edges, strict=True)]
         spec = {
             "driver": "neuroglancer_precomputed",
             "kvstore": {"driver": "file", "path": f"{folder}/"},
-            "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
+            "multiscale_metadata": {
+                "type": kind, "data_type": voxels.dtype.name, "num_channels": 1,
+            },
             "scale_metadata": {
                 "size": list(voxels.shape[::-1]),
                 "voxel_offset": begin[::-1],
                 "resolution": edges[::-1],
-                "encoding": "raw",
+                "encoding": encoding,
                 "chunk_size": [8, 8, 8],
-                **({"sharding": sharding} if sharding else {}),
+                **more,
             },
-        }
+        }  # fmt: skip
         ts.open(spec, create=True).result()[..., 0].write(voxels.T).result()
     return folder
 
@@ -233,7 +250,7 @@ def _precomputed_shards(folder: Path) -> Path:
         "data_encoding": "gzip",
         "minishard_index_encoding": "gzip",
     }
-    return _precomputed(folder, sharding)
+    return _precomputed(folder, sharding=sharding)
 
 
 def _tiff(folder: Path) -> Path:
@@ -293,3 +310,28 @@ LANDMARKS = {
     "npy": Landmark(_npy, 1, has_size=False),
     "png": Landmark(_png, 1, has_size=False),
 }
+
+LABELS = {
+    "mito-zarr2": ("zarr", ">u8", lambda folder: _zarr(folder, _ngff(), ids(">u8"))),
+    "mito-zarr3": ("zarr", "u2", lambda folder: _zarr(folder, _ngff(), ids("u2"), 3, shards=True)),
+    "mito-n5": ("n5", "u8", lambda folder: _cosem(folder, voxels=ids("u8"))),
+    "mito-precomputed": ("precomputed", "u4", lambda folder: _precomputed(folder, ids("u4"))),
+}
+"""By name: the catalogue's word for the format, the type, and how to write them into a folder."""
+
+
+def dataset(name: str, place: str, em: str = "ome04") -> dict[str, Any]:
+    """Return what a catalogue says of the image `em` and all labels, which are below a place."""
+    layers = [
+        {"name": labels, "url": f"{place}/{labels}", "format": form}
+        for labels, (form, _, _) in LABELS.items()
+    ]
+    image = {"name": "em", "url": f"{place}/{em}", "format": "zarr"}
+    return {"name": name, "em": [image], "labels": layers}
+
+
+def write_catalogue(data_dir: Path, datasets: list[dict[str, Any]]) -> None:
+    """Make datasets known to a data directory."""
+    (data_dir / "catalogue").mkdir(parents=True, exist_ok=True)
+    document = {"format": "mitoglance-catalogue/1", "datasets": datasets}
+    (data_dir / "catalogue/own.json").write_text(json.dumps(document))

@@ -28,6 +28,8 @@ class StaticWeb:
     missing: int = 404
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request."""
+    by_pages: list[str] = field(default_factory=list)
+    """Paths that browsers asked for."""
 
     @contextmanager
     def failing(
@@ -47,6 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         web: StaticWeb = self.server.web  # type: ignore[attr-defined]
         web.asked.append((self.command, self.path))
+        if "Sec-Fetch-Mode" in self.headers:
+            web.by_pages.append(self.path)
         is_met = "Origin" in self.headers or not web.is_for_pages
         fault = web.fault if is_met and re.search(web.only, self.path) else None
         path = web.root / self.path.lstrip("/")
@@ -63,9 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, web: StaticWeb, data: bytes, is_cut: bool) -> None:
         status, span = 200, None
-        if found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
-            status, span = 206, f"bytes {found[1]}-{found[2]}/{len(data)}"
-            data = data[int(found[1]) : int(found[2]) + 1]
+        if found := re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "")):
+            begin = int(found[1]) if found[1] else max(0, len(data) - int(found[2]))
+            end = min(int(found[2]) + 1 if found[1] and found[2] else len(data), len(data))
+            status, span = 206, f"bytes {begin}-{end - 1}/{len(data)}"
+            data = data[begin:end]
         self._send(web, status, data, is_cut, span)
 
     def _send(

@@ -9,7 +9,7 @@ from app.answers import answer_chunk, answer_info
 from app.departures import still_wanted_by
 from app.precomputed import level_of, parse_chunk, volume_info
 from app.services import services
-from segmentation_backend.errors import ErrorKind, NotFoundError, ResourceError
+from segmentation_backend.errors import ErrorKind, NotFoundError, ReadOnlyError, ResourceError
 from segmentation_backend.geometry import Roi
 from segmentation_backend.workspace import EncodedChunk, ImageChunk
 
@@ -46,6 +46,9 @@ def _read(name: str, level: int, roi: Roi) -> ImageChunk:
     except NotFoundError as err:
         # The image was moved away: the viewer takes 404 for "nothing there" and would show black.
         raise ResourceError(err.message, ErrorKind.SOURCE_UNAVAILABLE) from err
+    except ReadOnlyError as err:
+        # Or it may no longer be opened: the same with 403.
+        raise ResourceError(err.message, err.kind) from err
 
 
 def check_instance(instance: str) -> None:

@@ -95,7 +95,7 @@ def viewer(token: str) -> ResponseReturnValue:
     parts = services()
     session = parts.sessions.get(token)
     # Known when the page asks for its state.
-    parts.direct.begin(session.volume, request.host_url.rstrip("/"))
+    parts.direct.begin(session.view_state, request.host_url.rstrip("/"))
     boot = session_document(parts, session, current_user(request, parts.config))
     return render_template(
         "viewer.html",

@@ -1,8 +1,8 @@
-"""Images that a browser can read from where they are stored: how they are described to a viewer.
+"""Data that a browser can read from where they are stored: how they are described to a viewer.
 
-A viewer is not given the image's own metadata, of which it reads each dialect in its own way, but
-documents made from our reading of it: three axes, nm, the first corner at 0 in every level. Only
-the chunks come from the source, whose keys and encoding stay as they are.
+A viewer is not given the own metadata of an image or of labels, of which it reads each dialect in
+its own way, but documents made from our reading of them: three axes, nm, the first corner at 0 in
+every level. Only the chunks come from the source, whose keys and encoding stay as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from segmentation_backend.geometry import Coordinate, ScaleLevel
 from segmentation_backend.sources.direct_formats import (
+    LayerKind,
     NotDirectError,
     n5_array,
     precomputed_scale,
@@ -22,11 +23,18 @@ from segmentation_backend.sources.direct_formats import (
     zarr3_array,
 )
 from segmentation_backend.sources.grids import pick_spatial_axes
+from segmentation_backend.sources.pyramids import StoredLevel
 from segmentation_backend.sources.specs import Location
 from segmentation_backend.sources.stores import open_context, read_documents
-from segmentation_backend.sources.volume import StoredLevel, Volume
 
-__all__ = ["DirectImage", "KeyPlace", "describe_direct", "direct_image", "public_place"]
+__all__ = [
+    "DirectLayer",
+    "DirectLevel",
+    "KeyPlace",
+    "describe_direct",
+    "direct_layer",
+    "public_place",
+]
 
 Documents: TypeAlias = Mapping[str, Mapping[str, Any]]
 
@@ -75,59 +83,65 @@ class DirectLevel:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectImage:
-    """An image as a viewer is told of it."""
+class DirectLayer:
+    """An image, or labels, as a viewer is told of it."""
 
     format: str
     """`zarr2`, `zarr3`, `n5` or `precomputed`."""
     documents: Documents
-    """Metadata by their path below the image."""
+    """Metadata by their path below the address of the whole."""
     levels: tuple[DirectLevel, ...]
     """The path of each is its number, of N5 `s` and the number."""
     axes: tuple[str, ...]
     """The axes in the order in which the viewer has them."""
 
 
-def direct_image(volume: Volume) -> DirectImage | str:
-    """Return how a browser reads an image from its source, or why only we can.
+def direct_layer(
+    levels: Sequence[ScaleLevel], stored: Sequence[StoredLevel], kind: LayerKind
+) -> DirectLayer | str:
+    """Return how a browser reads an image or labels from their source, or why only we can.
 
-    Reads the metadata of each level; errors are those of `read_documents`.
+    `levels` are those that we read, of which the first are `stored`. Reads the metadata of each
+    level; errors are those of `read_documents`.
     """
     try:
-        for level in volume.stored:
+        for level in stored:
             public_place(level.source.location)
-        documents = [_own_documents(level) for level in volume.stored]
-        return describe_direct(volume.levels, volume.stored, documents)
+        documents = [_own_documents(level) for level in stored]
+        return describe_direct(levels, stored, documents, kind)
     except NotDirectError as err:
         return str(err)
 
 
 def describe_direct(
-    levels: Sequence[ScaleLevel], stored: Sequence[StoredLevel], documents: Sequence[Documents]
-) -> DirectImage:
+    levels: Sequence[ScaleLevel],
+    stored: Sequence[StoredLevel],
+    documents: Sequence[Documents],
+    kind: LayerKind,
+) -> DirectLayer:
     """Return the same from the metadata of each stored level, by name; reads nothing.
 
-    `levels` are those that we read, of which the first are stored. Raises NotDirectError.
+    Raises NotDirectError.
     """
     if not stored:
         raise NotDirectError("it is a file that browsers cannot read")
     driver = stored[0].source.driver
-    kind = _FORMATS.get(driver, driver)
+    form = _FORMATS.get(driver, driver)
     arrays, places, orders = [], [], []
     for level, one, own in zip(levels, stored, documents, strict=False):
         if one.is_turned:
             raise NotDirectError("it is stored in reverse along an axis")
-        if _MARKS[kind] not in own:
+        if _MARKS[form] not in own:
             raise NotDirectError("its metadata are no longer there")
-        array = _ARRAYS[kind](own[_MARKS[kind]], one.source)
-        order = _order(kind, one, array.shape)
+        array = _ARRAYS[form](own[_MARKS[form]], one.source, kind)
+        order = _order(form, one, array.shape)
         if tuple(array.shape[axis] for axis in order) != level.shape:
             raise NotDirectError("a part of a level is left out")
         _check_chunk(array.chunk, array.item_bytes)
         arrays.append(array.document)
         orders.append(order)
         place = public_place(one.source.location)
-        mark = place.address(_MARKS[kind])
+        mark = place.address(_MARKS[form])
         at = place.below(array.key) if array.key else place
         places.append(DirectLevel(at, mark, array.offset, array.is_sharded))
     if len(set(orders)) > 1:
@@ -137,9 +151,9 @@ def describe_direct(
     if len(levels) > len(stored) and seen > _MOST_CHUNKS_SEEN:
         raise NotDirectError("its coarser levels are computed here")
     names = ["zyx"[order.index(axis)] for axis in range(3)]
-    group = _GROUPS[kind](levels[: len(stored)], arrays, names)
-    axes = tuple(names) if kind in ("zarr2", "zarr3") else ("x", "y", "z")
-    return DirectImage(kind, group, tuple(places), axes)
+    group = _GROUPS[form](levels[: len(stored)], arrays, names)
+    axes = tuple(names) if form in ("zarr2", "zarr3") else ("x", "y", "z")
+    return DirectLayer(form, group, tuple(places), axes)
 
 
 def public_place(location: Location) -> KeyPlace:
@@ -170,15 +184,15 @@ def public_place(location: Location) -> KeyPlace:
 
 
 def _own_documents(level: StoredLevel) -> Documents:
-    kind = _FORMATS.get(level.source.driver, level.source.driver)
-    if kind not in _MARKS:
+    form = _FORMATS.get(level.source.driver, level.source.driver)
+    if form not in _MARKS:
         raise NotDirectError("viewers do not know its format")
-    return read_documents(level.source.location, [_MARKS[kind]], open_context())
+    return read_documents(level.source.location, [_MARKS[form]], open_context())
 
 
-def _order(kind: str, level: StoredLevel, shape: Sequence[int]) -> tuple[int, int, int]:
+def _order(form: str, level: StoredLevel, shape: Sequence[int]) -> tuple[int, int, int]:
     """Return which of the stored axes, in C order, are z, y and x."""
-    if kind == "precomputed":
+    if form == "precomputed":
         return (0, 1, 2)
     return pick_spatial_axes(level.source.level.axes, shape, level.source.location.url)
 
@@ -259,7 +273,7 @@ def _precomputed_group(
         scales.append({**array["scale"], "key": str(level.level), **size})
     info = {
         "@type": "neuroglancer_multiscale_volume",
-        "type": "image",
+        "type": arrays[0]["type"],
         "data_type": arrays[0]["data_type"],
         "num_channels": 1,
         "scales": scales,

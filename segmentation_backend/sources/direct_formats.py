@@ -1,12 +1,14 @@
 """Which arrays a viewer in the browser decodes itself: the metadata of one level, checked.
 
 What is let through is what Neuroglancer 2.41 reads. All its rules are here; shapes are in C order.
+Labels are more strictly looked at than images: an id that is shown as another one is a wrong id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from segmentation_backend.geometry import Coordinate
@@ -14,6 +16,7 @@ from segmentation_backend.sources.discovery import LevelSource
 
 __all__ = [
     "ArrayForViewer",
+    "LayerKind",
     "NotDirectError",
     "n5_array",
     "precomputed_scale",
@@ -23,19 +26,36 @@ __all__ = [
 
 _Document: TypeAlias = Mapping[str, Any]
 
-_TYPES = {
-    "uint8": ("u1", 1), "int8": ("i1", 1), "uint16": ("u2", 2), "int16": ("i2", 2),
-    "uint32": ("u4", 4), "int32": ("i4", 4), "float32": ("f4", 4),
+
+class LayerKind(StrEnum):
+    """What a viewer makes of the voxels; the values are precomputed's `type`."""
+
+    IMAGE = "image"
+    LABELS = "segmentation"
+
+
+_NUMPY = {
+    "u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32",
+    "u8": "uint64", "f4": "float32",
 }  # fmt: skip
-_NUMPY = {name: kind for kind, (name, _) in _TYPES.items()}
+_BYTES = {kind: int(name[1]) for name, kind in _NUMPY.items()}
+_TYPES = {
+    LayerKind.IMAGE: [kind for kind in _BYTES if kind != "uint64"],
+    # A sign would be taken for a part of the id; here such ids are refused.
+    LayerKind.LABELS: [kind for kind in _BYTES if kind.startswith("u")],
+}
 _ZARR3_CODECS = ("bytes", "blosc", "gzip", "zstd", "crc32c", "transpose", "sharding_indexed")
 _BLOSC = ("blosclz", "lz4", "lz4hc", "zlib", "zstd")
 _N5_COMPRESSION = ("raw", "gzip", "blosc", "zstd")
-_ENCODINGS = ("raw", "jpeg", "png", "compressed_segmentation", "compresso", "jxl")
+_ENCODINGS = {
+    LayerKind.IMAGE: ("raw", "jpeg", "png", "compressed_segmentation", "compresso", "jxl"),
+    # Pictures are for greys: decoders may differ in what they make of them.
+    LayerKind.LABELS: ("raw", "compressed_segmentation", "compresso"),
+}
 
 
 class NotDirectError(Exception):
-    """A browser cannot read the image; the text says why, as the end of a sentence."""
+    """A browser cannot read the image or labels; the text says why, as the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +73,11 @@ class ArrayForViewer:
     is_sharded: bool = False
 
 
-def zarr2_array(own: _Document, level: LevelSource) -> ArrayForViewer:
+def zarr2_array(own: _Document, level: LevelSource, kind: LayerKind) -> ArrayForViewer:
     """Return a zarr v2 array from its `.zarray`."""
     del level
-    kind, order = str(own.get("dtype")), own.get("order")
-    name = _NUMPY.get(kind[1:])
-    if name is None or kind[:1] not in "|<>":
-        raise NotDirectError(f"viewers do not know the type {kind}")
+    dtype, order = str(own.get("dtype")), own.get("order")
+    name = _type(_NUMPY.get(dtype[1:]) if dtype[:1] in "|<>" else None, kind, dtype)
     if own.get("filters") or order not in ("C", "F"):
         raise NotDirectError("its chunks have filters that viewers do not know")
     shape, chunk = _sides(own.get("shape")), _sides(own.get("chunks"))
@@ -68,13 +86,20 @@ def zarr2_array(own: _Document, level: LevelSource) -> ArrayForViewer:
         "shape": list(shape),
         "chunks": list(chunk),
         "order": order,
-        "dtype": kind,
-        "fill_value": _fill(own.get("fill_value"), name),
+        "dtype": dtype,
+        "fill_value": _fill(own.get("fill_value"), name, kind),
         "filters": None,
         "compressor": _compressor(own.get("compressor")),
         "dimension_separator": own.get("dimension_separator") or ".",
     }
-    return ArrayForViewer(document, shape, chunk, _TYPES[name][1])
+    return ArrayForViewer(document, shape, chunk, _BYTES[name])
+
+
+def _type(name: object, kind: LayerKind, stored: object) -> str:
+    if not isinstance(name, str) or name not in _TYPES[kind]:
+        what = "as ids" if kind is LayerKind.LABELS else "as greys"
+        raise NotDirectError(f"viewers do not show the type {str(stored)[:40]} {what}")
+    return name
 
 
 def _compressor(own: object) -> dict[str, Any] | None:
@@ -88,23 +113,24 @@ def _compressor(own: object) -> dict[str, Any] | None:
     raise NotDirectError("viewers do not know its compression")
 
 
-def _fill(value: object, kind: str) -> int | float:
+def _fill(value: object, name: str, kind: LayerKind) -> int | float:
     if value is None:
         return 0
+    if kind is LayerKind.LABELS and value != 0:
+        # Viewers draw no labels where no chunk is (static/js/drawing.js).
+        raise NotDirectError("what is not stored there is not background")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NotDirectError(f"viewers cannot show its fill value {str(value)[:20]}")
-    if kind != "float32" and value != int(value):
+    if name != "float32" and value != int(value):
         raise NotDirectError(f"its fill value {value} is none of its type")
-    return value if kind == "float32" else int(value)
+    return value if name == "float32" else int(value)
 
 
-def zarr3_array(own: _Document, level: LevelSource) -> ArrayForViewer:
+def zarr3_array(own: _Document, level: LevelSource, kind: LayerKind) -> ArrayForViewer:
     """Return a zarr v3 array from its `zarr.json`."""
     del level
-    kind, grid = own.get("data_type"), own.get("chunk_grid")
+    name, grid = _type(own.get("data_type"), kind, own.get("data_type")), own.get("chunk_grid")
     keys, codecs = own.get("chunk_key_encoding"), own.get("codecs")
-    if kind not in _TYPES:
-        raise NotDirectError(f"viewers do not know the type {str(kind)[:40]}")
     if not isinstance(grid, Mapping) or grid.get("name") != "regular":
         raise NotDirectError("its chunks are not all of one shape")
     if not isinstance(keys, Mapping) or keys.get("name") not in ("default", "v2"):
@@ -118,15 +144,15 @@ def zarr3_array(own: _Document, level: LevelSource) -> ArrayForViewer:
         "zarr_format": 3,
         "node_type": "array",
         "shape": list(shape),
-        "data_type": kind,
+        "data_type": name,
         "chunk_grid": grid,
         "chunk_key_encoding": keys,
-        "fill_value": _fill(own.get("fill_value"), kind),
+        "fill_value": _fill(own.get("fill_value"), name, kind),
         "codecs": codecs,
         "attributes": {},
     }
     return ArrayForViewer(
-        document, shape, inner or outer, _TYPES[kind][1], is_sharded=inner is not None
+        document, shape, inner or outer, _BYTES[name], is_sharded=inner is not None
     )
 
 
@@ -145,39 +171,38 @@ def _check_codecs(codecs: Sequence[object]) -> tuple[int, ...] | None:
     return inner
 
 
-def n5_array(own: _Document, level: LevelSource) -> ArrayForViewer:
+def n5_array(own: _Document, level: LevelSource, kind: LayerKind) -> ArrayForViewer:
     """Return an N5 array from its `attributes.json`."""
     del level
-    kind, compression = own.get("dataType"), own.get("compression")
-    if kind not in _TYPES:
-        raise NotDirectError(f"viewers do not know the type {str(kind)[:40]}")
+    name, compression = (
+        _type(own.get("dataType"), kind, own.get("dataType")),
+        own.get("compression"),
+    )
     if isinstance(compression, Mapping):
-        name = compression.get("type")
+        by = compression.get("type")
     else:
-        name, compression = own.get("compressionType"), {"type": own.get("compressionType")}
-    if name not in _N5_COMPRESSION:
+        by, compression = own.get("compressionType"), {"type": own.get("compressionType")}
+    if by not in _N5_COMPRESSION:
         raise NotDirectError("viewers do not know its compression")
-    if name == "blosc" and compression.get("cname") not in _BLOSC:
+    if by == "blosc" and compression.get("cname") not in _BLOSC:
         raise NotDirectError("viewers do not know its compression")
     shape, chunk = _sides(own.get("dimensions")), _sides(own.get("blockSize"))
     document = {
         "dimensions": list(shape),
         "blockSize": list(chunk),
-        "dataType": kind,
+        "dataType": name,
         "compression": dict(compression),
     }
-    return ArrayForViewer(document, shape[::-1], chunk[::-1], _TYPES[kind][1])
+    return ArrayForViewer(document, shape[::-1], chunk[::-1], _BYTES[name])
 
 
-def precomputed_scale(own: _Document, level: LevelSource) -> ArrayForViewer:
+def precomputed_scale(own: _Document, level: LevelSource, kind: LayerKind) -> ArrayForViewer:
     """Return a scale of a precomputed volume from its `info`."""
-    index, kind = level.extra["scale_index"], own.get("data_type")
-    if kind not in _TYPES:
-        raise NotDirectError(f"viewers do not know the type {str(kind)[:40]}")
+    name = _type(own.get("data_type"), kind, own.get("data_type"))
     if own.get("num_channels") != 1:
         raise NotDirectError("it has more channels than one")
-    scale = own["scales"][index]
-    if scale.get("encoding") not in _ENCODINGS:
+    scale = own["scales"][level.extra["scale_index"]]
+    if scale.get("encoding") not in _ENCODINGS[kind]:
         raise NotDirectError("viewers do not know its compression")
     sides = _sides(scale.get("size")), _sides((scale.get("chunk_sizes") or [None])[0])
     shape, chunk = (side[::-1] for side in sides)
@@ -190,10 +215,10 @@ def precomputed_scale(own: _Document, level: LevelSource) -> ArrayForViewer:
         document["sharding"] = sharding
     key = scale.get("key") or "_".join(f"{edge:g}" for edge in scale["resolution"])
     return ArrayForViewer(
-        {"data_type": kind, "scale": document},
+        {"type": str(kind), "data_type": name, "scale": document},
         shape,
         chunk,
-        _TYPES[kind][1],
+        _BYTES[name],
         str(key).strip("/"),
         (begin[0], begin[1], begin[2]),
         is_sharded=sharding is not None,

@@ -18,10 +18,10 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
-from segmentation_backend.sources.discovery import LevelSource, find_image
+from segmentation_backend.sources.discovery import find_image
 from segmentation_backend.sources.folders import inspect_folder
 from segmentation_backend.sources.grids import Corner
-from segmentation_backend.sources.pyramids import build_pyramid, open_spatial
+from segmentation_backend.sources.pyramids import StoredLevel, build_pyramid, open_spatial
 from segmentation_backend.sources.readers import FILE_SUFFIXES
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
@@ -44,11 +44,17 @@ class LabelArrays:
     voxel_size_is_assumed: bool
     corners: tuple[Corner, ...]
     """Where the metadata may put the first corner (see `grids.first_corners`)."""
+    stored: tuple[StoredLevel, ...] = field(repr=False)
+    """What each level is."""
     _arrays: tuple[ts.TensorStore, ...] = field(repr=False)
-    _sources: tuple[LevelSource, ...] = field(repr=False)
     _context: ts.Context = field(repr=False)
     _offsets: tuple[Coordinate, ...] = ()
     """Where each array begins in its level, where labels were placed."""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether they begin elsewhere than where their arrays do."""
+        return any(any(offset) for offset in self._offsets)
 
     def read(self, roi: Roi, level: int) -> NDArray[np.integer]:
         """Return the ids of a region inside a level, z, y, x, of `dtype`.
@@ -88,7 +94,7 @@ class LabelArrays:
         Where a disk was unmounted or a bucket deleted, every chunk looks as if it had never been
         written.
         """
-        location = self._sources[level].location
+        location = self.stored[level].source.location
         if inspect_folder(location, self._context) is None:
             raise ResourceError(
                 f"The labels at {location.url} are no longer there; bring them back, or the disk "
@@ -131,8 +137,8 @@ class LabelArrays:
             self,
             levels=tuple(levels),
             chunks=tuple(self.chunks[index] for index in chosen),
+            stored=tuple(self.stored[index] for index in chosen),
             _arrays=tuple(self._arrays[index] for index in chosen),
-            _sources=tuple(self._sources[index] for index in chosen),
             _offsets=tuple(by for _, by in kept),
         )
 
@@ -179,8 +185,8 @@ def open_labels(
         chunks=tuple(_chunk(array) for array in arrays),
         voxel_size_is_assumed=pyramid.voxel_size_is_assumed or source.is_size_assumed,
         corners=pyramid.corners,
+        stored=pyramid.stored_levels(source.levels),
         _arrays=arrays,
-        _sources=tuple(source.levels[i] for i in pyramid.sources),
         _context=context,
     )
 

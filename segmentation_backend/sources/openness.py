@@ -15,7 +15,7 @@ from email.message import Message
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from segmentation_backend.sources.direct import DirectImage, KeyPlace
+from segmentation_backend.sources.direct import DirectLayer, KeyPlace
 from segmentation_backend.sources.redirects import NoRedirects
 
 __all__ = ["TIMEOUT_S", "Openness", "check_openness"]
@@ -36,9 +36,9 @@ class Openness:
     """The status of a key that is not there: 403 in buckets that may not be listed."""
 
 
-def check_openness(image: DirectImage, origin: str) -> Openness:
-    """Ask a place whether pages of `origin` (`scheme://host:port`) may read an image there."""
-    first = image.levels[0]
+def check_openness(layer: DirectLayer, origin: str) -> Openness:
+    """Ask a place whether pages of `origin` (`scheme://host:port`) may read a layer there."""
+    first = layer.levels[0]
     if _scheme(origin) == "https" and _scheme(first.place.prefix) != "https":
         return Openness("it is not encrypted, and this page is")
     known = _ask(first.mark, origin, {"Range": "bytes=0-1"} if first.is_sharded else {})

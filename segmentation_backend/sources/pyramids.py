@@ -21,7 +21,7 @@ from segmentation_backend.sources.grids import (
 )
 from segmentation_backend.sources.stores import open_array
 
-__all__ = ["OpenLevel", "Pyramid", "build_pyramid", "open_spatial"]
+__all__ = ["OpenLevel", "Pyramid", "StoredLevel", "build_pyramid", "open_spatial"]
 
 _MAX_SIDE = 2**31 - 1
 """What viewers count voxels in."""
@@ -40,6 +40,15 @@ class OpenLevel:
 
 
 @dataclass(frozen=True)
+class StoredLevel:
+    """Where a level comes from."""
+
+    source: LevelSource
+    is_turned: bool
+    """Whether it is stored in reverse along an axis."""
+
+
+@dataclass(frozen=True)
 class Pyramid:
     """Levels that share their first corner to half a voxel of their own."""
 
@@ -52,6 +61,11 @@ class Pyramid:
     voxel_size_is_assumed: bool
     corners: tuple[Corner, ...]
     """Where the first corner may lie, nm, the likeliest first (see `grids.first_corners`)."""
+
+    def stored_levels(self, sources: Sequence[LevelSource]) -> tuple[StoredLevel, ...]:
+        """Return where each level comes from, of the given sources."""
+        kept = zip(self.sources, self.is_turned, strict=True)
+        return tuple(StoredLevel(sources[index], turned) for index, turned in kept)
 
 
 def build_pyramid(

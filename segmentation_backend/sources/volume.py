@@ -35,6 +35,7 @@ from segmentation_backend.sources.pending import PendingRead
 from segmentation_backend.sources.pyramids import (
     OpenLevel,
     Pyramid,
+    StoredLevel,
     build_pyramid,
     open_spatial,
 )
@@ -42,7 +43,7 @@ from segmentation_backend.sources.readers import is_stack, open_stack
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stores import CACHE_BYTES, open_context, wait
 
-__all__ = ["IMAGE_DTYPES", "Contrast", "StoredLevel", "Volume", "open_volume"]
+__all__ = ["IMAGE_DTYPES", "Contrast", "Volume", "open_volume"]
 
 IMAGE_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 """What an image may be made of; float64 is read as float32."""
@@ -55,15 +56,6 @@ _SAMPLE_EDGE_NM = 16.0
 _SAMPLE_VOXELS = 2**24
 _SAMPLE_BLOCK = 96
 _SAMPLE_DECODED = 2**26
-
-
-@dataclass(frozen=True)
-class StoredLevel:
-    """Where a level comes from."""
-
-    source: LevelSource
-    is_turned: bool
-    """Whether it is stored in reverse along an axis."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +238,7 @@ def open_volume(
     pyramid = build_pyramid(_images(opened, url), voxel_size, flipped)
     assumed = pyramid.voxel_size_is_assumed or (is_size_assumed and voxel_size is None)
     pyramid = replace(pyramid, voxel_size_is_assumed=assumed)
-    kept = zip(pyramid.sources, pyramid.is_turned, strict=True)
-    stored = tuple(StoredLevel(sources[i], turned) for i, turned in kept) if sources else ()
+    stored = pyramid.stored_levels(sources) if sources else ()
     return replace(_assemble(name or named, url, pyramid), stated=stated, stored=stored)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ from segmentation_backend.errors import ErrorKind, InvalidInputError
 from segmentation_backend.geometry import Coordinate, ScaleLevel, VoxelSize, parse_coordinate
 from segmentation_backend.labels import BaseDescription, LabelBase, describe_base
 from segmentation_backend.labels.base_levels import plan_base_levels
+from segmentation_backend.sources.direct import DirectLayer, direct_layer
+from segmentation_backend.sources.direct_formats import LayerKind
 from segmentation_backend.sources.labels import LabelArrays, open_labels
 from segmentation_backend.sources.secrets import without_secrets
 from segmentation_backend.sources.specs import CloudSettings
 from segmentation_backend.sources.volume import Volume
 
-__all__ = ["BaseRecord", "adopt_base", "open_base"]
+__all__ = ["BaseRecord", "adopt_base", "direct_base", "open_base"]
 
 _LARGEST_RATIO = 32
 """How many times larger, or smaller, than an image's a label's voxel may be along an axis."""
@@ -107,6 +109,26 @@ def open_base(record: BaseRecord, cloud: CloudSettings, cache_dir: Path) -> Labe
     turned = "".join(sorted(record.flipped))
     folder = cache_dir / f"flipped-{turned}" if turned else cache_dir
     return LabelBase(record.description, reader, cache_dir=folder)
+
+
+def direct_base(base: LabelBase) -> DirectLayer | str:
+    """Return how a browser reads labels from their source, or why only we can.
+
+    Level by level they are then what `base` has, with the same sizes of voxels: its finest levels,
+    up to the first that is computed here. Opens the labels; errors are those of `LabelBase.load`.
+    """
+    arrays = base.reader
+    assert isinstance(arrays, LabelArrays)
+    if arrays.is_placed:
+        return "it begins elsewhere than the image"
+    levels, stored = list(base.levels), []
+    for number, planned in enumerate(base.plan):
+        if planned.stored is None:
+            break
+        # Writers round odd sides down, where a level of ours would be a voxel longer.
+        levels[number] = replace(planned.level, shape=arrays.levels[planned.stored].shape)
+        stored.append(arrays.stored[planned.stored])
+    return direct_layer(levels, stored, LayerKind.LABELS)
 
 
 def _size_by_shape(labels: LabelArrays, image: Volume) -> VoxelSize:

@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from segmentation_backend.errors import ErrorKind, FormatError, NotFoundError, ResourceError
+from segmentation_backend.errors import (
+    ErrorKind,
+    FormatError,
+    NotFoundError,
+    ReadOnlyError,
+    ResourceError,
+)
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels import LabelRepository, LabelView
 from segmentation_backend.workspace.bounded import Bounded
@@ -162,11 +168,12 @@ class LabelChunks:
 
 def readable(read: Callable[[], Value]) -> Value:
     """Return what `read` does; whatever keeps it from being read is a ResourceError."""
-    # A viewer takes 404 for "nothing there" and gives up on 500: a chunk that cannot be read now is
-    # one to ask for again, whether its pack is damaged or the base below it was moved away.
+    # A viewer takes 403 and 404 for "nothing there" and gives up on 500: a chunk that cannot be
+    # read now is one to ask for again, whether its pack is damaged, the base below it was moved
+    # away, or may no longer be opened.
     try:
         return read()
-    except FormatError as err:
+    except (FormatError, ReadOnlyError) as err:
         raise ResourceError(err.message, err.kind) from err
     except NotFoundError as err:
         raise ResourceError(err.message, ErrorKind.SOURCE_UNAVAILABLE) from err

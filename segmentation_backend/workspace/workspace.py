@@ -27,10 +27,11 @@ from segmentation_backend.labels import (
     open_packs,
 )
 from segmentation_backend.sources.catalogue_store import DatasetCatalogue
+from segmentation_backend.sources.direct import DirectLayer
 from segmentation_backend.sources.specs import ANY_SOURCE, CloudSettings
 from segmentation_backend.sources.synthetic import synthetic_em
 from segmentation_backend.sources.volume import Volume
-from segmentation_backend.workspace.bases import BaseRecord, open_base
+from segmentation_backend.workspace.bases import BaseRecord, direct_base, open_base
 from segmentation_backend.workspace.catalog import Catalog, VolumeInfo
 from segmentation_backend.workspace.editing import check_id
 from segmentation_backend.workspace.encoding import (
@@ -228,6 +229,10 @@ class Workspace(LabelEdits, LabelHistory, Segmenting):
     def beside_levels(self, volume: str, layer: str) -> tuple[ScaleLevel, ...]:
         """Return the pyramid of published labels beside a volume's own."""
         return self._beside(volume, layer).levels
+
+    def beside_direct(self, volume: str, layer: str) -> DirectLayer | str:
+        """Return how a browser reads such labels from their source, or why only we can."""
+        return direct_base(self._beside(volume, layer))
 
     def _beside(self, volume: str, layer: str) -> LabelBase:
         opened = self._open(volume)

@@ -3,8 +3,8 @@
  *
  * The viewer takes a broken line, 403 and 404 for "nothing there". Loaded before the worker's own
  * script (see shim.js), this file takes the place of `fetch`: what cannot be read is waited for and
- * asked for again until it has come or nobody wants it any more, and the page is told. Chunks of an
- * image that pages read themselves (`/direct/<name>/…`) are asked of the image's source.
+ * asked for again until it has come or nobody wants it any more, and the page is told. Chunks of what
+ * pages read themselves (`/direct/` and the server's own address of it) are asked of their source.
  */
 // @ts-check
 (() => {
@@ -15,6 +15,9 @@
   const LONGEST_PAUSE_MS = 5000;
   const LOOK_AGAIN_MS = 60000;
   const LABEL_CHUNK = /^(labels\/[^/?]+\/[^/?]+)\/(\d+)\/(\d+)-\d+_(\d+)-\d+_(\d+)-\d+$/;
+  /** A chunk that pages read themselves: the server's own address of the whole, the level, the key. */
+  const DIRECT_CHUNK = /^direct\/(image\/[^/?]+|beside\/[^/?]+\/[^/?]+)\/s?(\d+)\/([^?]+)/;
+  const OUR_CHUNK = /^(image|labels|beside)\//;
   /** The sides of a chunk of labels, x, y, z (LABEL_CHUNK in app/precomputed.py). */
   const LABEL_SIDES = [128, 128, 64];
   /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
@@ -120,16 +123,16 @@
     return Object.defineProperty(response, "url", { value: url });
   }
 
-  /** @param {string} name @returns {Promise<Where>} */
-  function placeOf(name) {
-    let known = places.get(name);
+  /** @param {string} own @returns {Promise<Where>} */
+  function placeOf(own) {
+    let known = places.get(own);
     if (known === undefined) {
-      known = whole(`${root}direct/${name}/where`, {}).then(({ status, body }) => {
+      known = whole(`${root}direct/${own}/where`, {}).then(({ status, body }) => {
         if (status !== 200) throw new TroubleError(`answers ${status}`);
         return JSON.parse(new TextDecoder().decode(body ?? undefined));
       });
-      places.set(name, known);
-      known.catch(() => places.delete(name));
+      places.set(own, known);
+      known.catch(() => places.delete(own));
     }
     return known;
   }
@@ -161,14 +164,14 @@
   /**
    * Ask the source for a chunk once.
    *
-   * @param {Source} source @param {string} name @param {number} number @param {string} key @param {RequestInit} init
+   * @param {Source} source @param {string} own @param {number} number @param {string} key @param {RequestInit} init
    */
-  async function askSource(source, name, number, key, init) {
-    const where = await placeOf(name);
+  async function askSource(source, own, number, key, init) {
+    const where = await placeOf(own);
     const level = where.levels?.[number];
     if (level === undefined) {
-      places.delete(name);
-      tell({ name, kind: "closed", reason: where.reason ?? "" });
+      places.delete(own);
+      tell({ own, kind: "closed", reason: where.reason ?? "" });
       throw new TroubleError("is read through the server");
     }
     source.host = new URL(level.prefix).host;
@@ -221,12 +224,12 @@
   /**
    * Ask until there is an answer, or nobody wants it any more.
    *
-   * @param {string} name of the source, for the page @param {(source: Source) => Promise<Response>} ask
-   * @param {AbortSignal | null | undefined} signal
+   * @param {string} own address of what its source sends, for the page; empty where that is the server
+   * @param {(source: Source) => Promise<Response>} ask @param {AbortSignal | null | undefined} signal
    */
-  async function patiently(name, ask, signal) {
-    const source = sources.get(name) ?? { waiting: 0, host: location.host };
-    sources.set(name, source);
+  async function patiently(own, ask, signal) {
+    const source = sources.get(own) ?? { waiting: 0, host: location.host };
+    sources.set(own, source);
     let isWaiting = false;
     try {
       for (let wait = FIRST_PAUSE_MS; ; wait = Math.min(wait * 2, LONGEST_PAUSE_MS)) {
@@ -236,30 +239,30 @@
           if (!(error instanceof TroubleError)) throw error;
           if (!isWaiting) source.waiting += 1;
           isWaiting = true;
-          tell({ name, kind: "waiting", host: source.host, reason: error.message, said: error.cause ?? "" });
+          tell({ own, kind: "waiting", host: source.host, reason: error.message, said: error.cause ?? "" });
           await pause(wait * (1 + Math.random()), signal);
         }
       }
     } finally {
       if (isWaiting) source.waiting -= 1;
-      if (isWaiting && source.waiting === 0) tell({ name, kind: "over" });
+      if (isWaiting && source.waiting === 0) tell({ own, kind: "over" });
     }
   }
 
   /** @param {RequestInfo | URL} input @param {RequestInit} [init] @returns {Promise<Response>} */
   self.fetch = async (input, init = {}) => {
     const url = String(input instanceof Request ? input.url : input);
-    const found = url.startsWith(root) ? /^([a-z]+)\/([^/?]+)(?:\/s?(\d+)\/([^?]+))?/.exec(url.slice(root.length)) : null;
-    const [, route, name, number, key] = found ?? [];
+    const path = url.startsWith(root) ? url.slice(root.length) : "";
+    const [, own, number, key] = DIRECT_CHUNK.exec(path) ?? [];
     const { signal } = init;
-    if (route === "direct" && name !== undefined && key !== undefined) {
-      return patiently(name, (source) => askSource(source, name, Number(number), key, init), signal);
+    if (own !== undefined && key !== undefined) {
+      return patiently(own, (source) => askSource(source, own, Number(number), key, init), signal);
     }
-    if (route === "labels" && (await isEmpty(url))) {
+    if (path.startsWith("labels/") && (await isEmpty(url))) {
       if (isOver(signal)) throw signal?.reason;
       return respond(url, { status: 404, headers: new Headers(), body: null });
     }
-    if (route === "image" || route === "labels" || route === "beside") {
+    if (OUR_CHUNK.test(path)) {
       return patiently("", () => askServer(url, init), signal);
     }
     return real(input, init);
@@ -269,7 +272,7 @@
   const log = console.log.bind(console);
   console.log = (...words) => {
     log(...words);
-    if (String(words[0]).startsWith("Error retrieving chunk")) tell({ name: "", kind: "damaged" });
+    if (String(words[0]).startsWith("Error retrieving chunk")) tell({ own: "", kind: "damaged" });
   };
 
   const script = location.search.slice(1);

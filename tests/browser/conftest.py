@@ -196,7 +196,7 @@ def _serve(data_dir: Path, environment: Mapping[str, str] | None = None) -> Iter
             stderr=subprocess.STDOUT,
         )
         try:
-            server = Server(f"http://127.0.0.1:{port}")
+            server = Server(f"http://127.0.0.1:{port}", data_dir)
             server.wait_until_ready(process, log, READY_S)
             yield server
         finally:

@@ -42,6 +42,19 @@ def open_volume(page: Page, url: str, name: str) -> None:
     wait_ready(page)
 
 
+def open_direct(page: Page, url: str, name: str) -> None:
+    """Open a volume of which the page reads all from its source but the labels to be proofread."""
+    for _ in range(6):
+        page.goto(f"{url}/d/{name}")
+        wait_panel(page)
+        wait_for(page, "viewer.layerManager.managedLayers.length > 1")
+        if all("/direct/" in str(layer["source"]) for layer in view_state(page)["layers"][:-1]):
+            return
+        # A busy server did not know soon enough, and has now found out.
+        page.wait_for_timeout(500)
+    raise AssertionError(f"{name} is read through the server: {view_state(page)['layers']}")
+
+
 def wait_ready(page: Page) -> None:
     wait_for(page, "window.viewer?.isReady() ?? false")
     wait_panel(page)

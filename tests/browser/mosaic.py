@@ -11,8 +11,15 @@ from playwright.sync_api import Page
 _SHOW = """([tiles, position, scale, layout]) => {
     const units = { x: [8e-9, "m"], y: [8e-9, "m"], z: [16e-9, "m"] };
     const shader = "#uicontrol invlerp grey(range=[0,255])\\nvoid main(){emitGrayscale(grey());}";
+    const kinds = {
+        image: { type: "image", shader, opacity: 1, blend: "additive" },
+        beside: {
+            type: "segmentation", selectedAlpha: 1, notSelectedAlpha: 1,
+            segmentDefaultColor: "#ffffff",
+        },
+    };
     const layers = tiles.map(([volume, [x, y, z]]) => ({
-        type: "image", name: volume, shader, opacity: 1, blend: "additive",
+        ...kinds[/image|beside/.exec(volume)[0]], name: volume,
         source: {
             url: volume.replace("://", `://${location.origin}/`),
             transform: {
@@ -46,6 +53,12 @@ _LINES = """([lines]) => {
 }"""
 
 
+_IDS = """([places]) => places.map(([name, place]) => {
+    const { layer } = viewer.layerManager.getLayerByName(name);
+    return String(layer.getValueAt(Float32Array.from(place), { pickedRenderLayer: null }));
+})"""
+
+
 def show(
     page: Page,
     tiles: Sequence[tuple[str, Sequence[float]]],
@@ -53,10 +66,16 @@ def show(
     scale: float,
     layout: str,
 ) -> None:
-    """Show images (`format://path`), each moved by a vector (x, y, z in voxels), round a centre."""
+    """Show images and labels (`format://path`) round a centre, each moved by x, y, z voxels."""
     page.evaluate(_SHOW, [tiles, centre, scale, layout])
     page.wait_for_timeout(100)
     wait_for(page, "viewer.isReady()")
+
+
+def ids_at(page: Page, places: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
+    """Return the ids that the viewer has for layers, each at a place (x, y, z in voxels)."""
+    found: Any = page.evaluate(_IDS, [places])
+    return list(found)
 
 
 def grey_lines(page: Page, lines: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -25,6 +25,7 @@ FIBSEM = ROOT.parent / "shared" / "data" / "fibsem_fly_fib25"
 @dataclass(frozen=True)
 class Server:
     url: str
+    data_dir: Path = Path()
 
     def wait_until_ready(self, process: subprocess.Popen[bytes], log: Path, limit_s: float) -> None:
         end = time.monotonic() + limit_s

@@ -1,4 +1,4 @@
-"""Images that the page reads from their source: what is seen when that fails."""
+"""What the page reads from its source, images and labels: what is seen when that fails."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from landmarks import BOX, LANDMARKS, SIZE
-from looking import colour_at, look_at, view_state, wait_for, wait_panel, wait_ready, wait_until
+from landmarks import BOX, LABELS, LANDMARKS, SIZE, box_id, dataset, write_catalogue
+from looking import colour_at, look_at, open_direct, view_state, wait_ready, wait_until
+from mosaic import ids_at
 from playwright.sync_api import Page
 from serving import Server
 from static_web import StaticWeb, static_web
@@ -18,28 +19,30 @@ CHUNKS = r"/s\d/\d+\.\d+\.\d+$"
 
 @pytest.fixture(scope="module")
 def far(labelled: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaticWeb]:
-    """Another server, with two volumes that pages read there."""
+    """Another server, with two volumes that pages read there, one with labels beside it."""
     root = tmp_path_factory.mktemp("far")
+    for name in ("far", "farther"):
+        LANDMARKS["ome04"].write(root / name)
+    for name, (_, _, write) in LABELS.items():
+        write(root / name)
     with static_web(root) as web:
-        for name in ("far", "farther"):
-            LANDMARKS["ome04"].write(root / name)
-            body = {"name": name, "image": f"{web.address}/{name}"}
+        write_catalogue(labelled.data_dir, [dataset("farther", web.address, "farther")])
+        for body in ({"name": "far", "image": f"{web.address}/far"}, {"catalogue": "farther"}):
             assert labelled.request("POST", "/volumes", body)["voxel_size"] == pytest.approx(SIZE)
         yield web
 
 
 def open_unread(page: Page, url: str, name: str) -> None:
     """Open a volume whose chunks do not come, and look at its bright box."""
-    page.goto(f"{url}/d/{name}")
-    wait_panel(page)
-    wait_for(page, "viewer.layerManager.managedLayers.length > 1")
+    open_direct(page, url, name)
     z, y, x = (at + 0.5 for at in BRIGHT)
     view = {"position": [x, y, z], "crossSectionScale": 0.5, "layout": "xy"}
     page.evaluate("([state]) => viewer.state.restoreState(state)", [view])
 
 
-def image_source(page: Page) -> str:
-    return str(view_state(page)["layers"][0]["source"])
+def source_of(page: Page, name: str) -> str:
+    (found,) = [str(one["source"]) for one in view_state(page)["layers"] if name in one["name"]]
+    return found
 
 
 def test_what_does_not_come_is_waited_for_and_never_black(
@@ -63,7 +66,7 @@ def test_what_does_not_come_is_waited_for_and_never_black(
     assert min(colour_at(page, BRIGHT)) > 200
 
 
-def test_an_image_that_only_the_server_can_reach_comes_through_it(
+def test_what_only_the_server_can_reach_comes_through_it(
     page: Page, labelled: Server, far: StaticWeb, shot: Callable[..., Path]
 ) -> None:
     with far.failing("drop", CHUNKS, is_for_pages=True):
@@ -71,12 +74,24 @@ def test_an_image_that_only_the_server_can_reach_comes_through_it(
         notice = page.locator(".toast")
         message = "the image now comes through the server"
         wait_until(page, lambda: message in "".join(notice.all_inner_texts()), 40, message)
+        ours = "/beside/farther/mito-zarr2"
+        wait_until(page, lambda: f"/direct{ours}" not in source_of(page, "mito-zarr2"), 20, ours)
         wait_ready(page)
-        assert "/image/farther" in image_source(page)
+        shot("far-through-server")
+        # The image, and of the labels those whose chunks do not come; the others as before.
+        assert "/direct" not in source_of(page, "em")
+        assert ours in source_of(page, "mito-zarr2")
+        assert "/direct/beside/farther/mito-n5" in source_of(page, "mito-n5")
+        z, y, x = BRIGHT
+        layers = [f"{name} (published)" for name in LABELS]
+        expected = [str(box_id(dtype)) for _, dtype, _ in LABELS.values()]
+        assert ids_at(page, [(one, (x, y, z)) for one in layers]) == expected
+        page.evaluate(
+            "viewer.layerManager.managedLayers.slice(1).map((one) => one.setVisible(false))"
+        )
         look_at(page, BRIGHT, 0.5, layout="xy")
         assert min(colour_at(page, BRIGHT)) > 200
-        shot("far-through-server")
         # This browser remembers it for a while.
         page.goto(f"{labelled.url}/d/farther")
         wait_ready(page)
-        assert "/image/farther" in image_source(page)
+        assert "/direct" not in str(view_state(page)["layers"])

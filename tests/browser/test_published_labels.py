@@ -10,9 +10,18 @@ import landmarks
 import numpy as np
 import pytest
 import zarr
-from landmarks import BOX, LANDMARKS, SIZE
-from looking import look_at, open_volume, pick, picked, view_state, wait_ready, wait_until
-from mosaic import bright_run, grey_lines, show
+from landmarks import BOX, LABELS, LANDMARKS, SIZE, box_id
+from looking import (
+    look_at,
+    open_direct,
+    open_volume,
+    pick,
+    picked,
+    view_state,
+    wait_ready,
+    wait_until,
+)
+from mosaic import bright_run, grey_lines, ids_at, show
 from playwright.sync_api import Page
 from serving import Server
 from static_web import StaticWeb, static_web
@@ -89,19 +98,56 @@ def formats(labelled: Server, web: StaticWeb, tmp_path: Path) -> dict[str, str]:
         body = {"name": f"far-{name}", "image": f"{web.address}/{name}"}
         assert labelled.request("POST", "/volumes", body)["voxel_size"] == pytest.approx(SIZE)
     near = {name: f"precomputed://image/{name}" for name in LANDMARKS}
-    return near | {f"far-{name}": f"{kind}://direct/far-{name}" for name, kind in FAR.items()}
+    return near | {f"far-{name}": f"{kind}://direct/image/far-{name}" for name, kind in FAR.items()}
+
+
+FAR_LABELS = dict(zip(LABELS, ("zarr2", "zarr3", "n5", "precomputed"), strict=True))
+
+
+@pytest.fixture
+def labels(
+    labelled: Server, web: StaticWeb, formats: dict[str, str], tmp_path: Path
+) -> dict[str, str]:
+    """Its labels, beside the volumes `here` and `there`, and how the viewer reads them."""
+    for name, (_, _, write) in LABELS.items():
+        write(tmp_path / name)
+    places = {"here": str(tmp_path), "there": web.address}
+    datasets = [landmarks.dataset(name, place) for name, place in places.items()]
+    landmarks.write_catalogue(labelled.data_dir, datasets)
+    for name in places:
+        volume = labelled.request("POST", "/volumes", {"catalogue": name})
+        assert volume["published"]["beside"] == list(LABELS)
+    near = {f"here-{name}": f"precomputed://beside/here/{name}" for name in LABELS}
+    far = {f"there-{name}": f"{k}://direct/beside/there/{name}" for name, k in FAR_LABELS.items()}
+    return near | far
+
+
+def check_ids(page: Page, labels: dict[str, str], moves: dict[str, tuple[int, int, int]]) -> None:
+    """In each box its own id, to the last bit, and right before it none."""
+    (z, _), (y, _), (x, _) = BOX
+    for step, is_inside in ((0.5, True), (-0.5, False)):
+        places = [
+            (url, np.add((x + step, y + 0.5, z + 0.5), moves[url]).tolist())
+            for url in labels.values()
+        ]
+        own = [box_id(LABELS[name.partition("-")[2]][1]) * is_inside for name in labels]
+        assert ids_at(page, places) == [str(one) for one in own]
 
 
 def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
     page: Page,
     labelled: Server,
     formats: dict[str, str],
+    labels: dict[str, str],
     web: StaticWeb,
     shot: Callable[..., Path],
 ) -> None:
-    open_volume(page, labelled.url, next(iter(formats)))
-    web.asked.clear()
-    # All of them in one picture, five in a row; per view the axis down the screen, and how many
+    page.set_viewport_size({"width": 1300, "height": 860})
+    open_direct(page, labelled.url, "there")
+    look_at(page, [begin + 1 for begin, _ in BOX], 0.25)
+    shot("labels-read-directly")
+    formats |= labels
+    # All of them in one picture, six in a row; per view the axis down the screen, and how many
     # voxels of x and of that axis a pixel has. From 2 on the viewer draws a coarse level.
     wrong = []
     for layout, down, scale, by in [
@@ -111,16 +157,18 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
         ("xz", 0, 2.0, 1.0),
     ]:
         corners = [
-            (i % 5 * landmarks.SHAPE[2], i // 5 * landmarks.SHAPE[down])
+            (i % 6 * landmarks.SHAPE[2], i // 6 * landmarks.SHAPE[down])
             for i in range(len(formats))
         ]
-        middle = (5 * landmarks.SHAPE[2] / 2, 6 * landmarks.SHAPE[down] / 2)
+        middle = (6 * landmarks.SHAPE[2] / 2, 6 * landmarks.SHAPE[down] / 2)
         # Through the landmark, beside its middle: a mirrored picture would not pass.
         depth = 1 - down
         through = BOX[depth][0] + 1.5
         place = (middle[0], through, middle[1]) if layout == "xz" else (*middle, through)
         moves = [(a, b, 0) if layout == "xy" else (a, 0, b) for a, b in corners]
-        show(page, list(zip(formats.values(), moves, strict=True)), place, scale, layout)
+        tiles = list(zip(formats.values(), moves, strict=True))
+        show(page, tiles, place, scale, layout)
+        check_ids(page, labels, dict(tiles))
         lines = []
         for a, b in corners:
             left, top = round((a - middle[0]) / scale), round((b - middle[1]) / by)
@@ -138,8 +186,7 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
                     wrong.append((name, layout, scale, "zyx"[axis], found))
     assert not wrong
     # Those came from where they are, not through our server.
-    folders = {path.split("/")[1] for method, path in web.asked if method == "GET"}
-    assert folders == set(FAR)
+    assert {path.split("/")[1] for path in web.by_pages} == set(FAR) | set(LABELS)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Images that pages read themselves: described so that they lie where we read them."""
+"""Images and labels that pages read themselves: described so that they lie where we read them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from landmarks import LANDMARKS, SIZE
+from landmarks import BOX, LABELS, LANDMARKS, SHAPE, SIZE, box_id
 from static_web import StaticWeb, static_web
 
-from segmentation_backend.geometry import ScaleLevel
+from segmentation_backend.geometry import Roi, ScaleLevel
+from segmentation_backend.labels import LabelBase, describe_base
 from segmentation_backend.sources.direct import (
-    DirectImage,
+    DirectLayer,
     KeyPlace,
     describe_direct,
-    direct_image,
+    direct_layer,
     public_place,
 )
-from segmentation_backend.sources.direct_formats import NotDirectError
+from segmentation_backend.sources.direct_formats import LayerKind, NotDirectError
 from segmentation_backend.sources.discovery import LevelSource
+from segmentation_backend.sources.labels import open_labels
 from segmentation_backend.sources.metadata import LevelPath
 from segmentation_backend.sources.openness import check_openness
+from segmentation_backend.sources.pyramids import StoredLevel
 from segmentation_backend.sources.specs import CloudSettings, locate
-from segmentation_backend.sources.volume import StoredLevel, open_volume
+from segmentation_backend.sources.volume import Volume, open_volume
+from segmentation_backend.workspace.bases import BaseRecord, adopt_base, direct_base, open_base
+from segmentation_backend.workspace.published import read_beside
 
 PAGE = "http://em.example.org:8080"
 
@@ -41,13 +46,19 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StaticWeb]:
     root = tmp_path_factory.mktemp("web")
     for name in LANDMARKS:
         LANDMARKS[name].write(root / name)
+    for name, (_, _, write) in LABELS.items():
+        write(root / name)
     with static_web(root) as double:
         yield double
 
 
-def landmark(web: StaticWeb, name: str) -> DirectImage | str:
+def landmark(web: StaticWeb, name: str) -> DirectLayer | str:
     path = name if name != "ome-zipped" else "ome-zipped.zip"
     return direct_image(open_volume(f"{web.address}/{path}"))
+
+
+def direct_image(volume: Volume) -> DirectLayer | str:
+    return direct_layer(volume.levels, volume.stored, LayerKind.IMAGE)
 
 
 READ_BY_PAGES = {
@@ -71,16 +82,10 @@ def test_the_description_and_the_stored_chunks_are_the_image_as_we_read_it(
 ) -> None:
     """Whatever the dialect: the first corner at 0 in every level, nm, our voxels."""
     image = landmark(web, name)
-    assert isinstance(image, DirectImage)
+    assert isinstance(image, DirectLayer)
     assert image.format == READ_BY_PAGES[name]
-    for path, document in image.documents.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(document))
-    for number, level in enumerate(image.levels):
-        assert level.is_sharded == name.endswith("shards")
-        folder = web.root / level.place.prefix.removeprefix(f"{web.address}/")
-        assert (web.root / level.mark.removeprefix(f"{web.address}/")).is_file()
-        copy_chunks(folder, tmp_path / f"{'s' if image.format == 'n5' else ''}{number}", level)
+    assert {level.is_sharded for level in image.levels} == {name.endswith("shards")}
+    write_described(web, image, tmp_path)
     ours, described = open_volume(str(web.root / name)), open_volume(str(tmp_path))
     assert described.stored_levels == ours.stored_levels
     assert described.levels == ours.levels
@@ -88,6 +93,95 @@ def test_the_description_and_the_stored_chunks_are_the_image_as_we_read_it(
     for level_ in range(ours.stored_levels):
         bounds = ours.level_bounds(level_)
         np.testing.assert_array_equal(described.read(bounds, level_), ours.read(bounds, level_))
+
+
+def beside(web: StaticWeb, name: str, caches: Path, **more: Any) -> LabelBase:
+    """Return labels as they are shown beside the landmark's image."""
+    image, cloud = open_volume(f"{web.address}/ome04"), CloudSettings()
+    record = adopt_base(f"{web.address}/{name}", image, cloud, **more)
+    return open_base(record, cloud, caches)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_that_pages_read_are_those_that_the_server_sends(
+    web: StaticWeb, tmp_path: Path, name: str
+) -> None:
+    """Level by level: the same ids, at the same nanometres from the image's first corner."""
+    base = beside(web, name, tmp_path / "caches")
+    layer = direct_base(base)
+    assert isinstance(layer, DirectLayer)
+    assert layer.format == {"mito-zarr2": "zarr2", "mito-zarr3": "zarr3"}.get(name, name[5:])
+    kinds = [document.get("type") for document in layer.documents.values()]
+    assert kinds == (["segmentation"] if layer.format == "precomputed" else [None] * len(kinds))
+    write_described(web, layer, tmp_path / "direct")
+    described = open_labels(str(tmp_path / "direct"))
+    assert described.levels == base.levels
+    assert (0.0, 0.0, 0.0) in [tuple(np.round(corner, 9)) for corner in described.corners]
+    for level in base.levels:
+        whole = Roi((0, 0, 0), level.shape)
+        ids = described.read(whole, level.level)
+        np.testing.assert_array_equal(ids, read_beside(base, whole, level.level))
+        inside = np.zeros_like(ids)
+        inside[tuple(slice(a >> level.level, b >> level.level) for a, b in BOX)] = 1
+        np.testing.assert_array_equal(ids, inside * box_id(LABELS[name][1]))
+
+
+def test_labels_that_a_page_would_show_elsewhere_come_from_the_server(
+    web: StaticWeb, tmp_path: Path
+) -> None:
+    turned = beside(web, "mito-n5", tmp_path, flipped=("y",))
+    assert direct_base(turned) == "it is stored in reverse along an axis"
+    url, offset = f"{web.address}/mito-zarr2", (2, 4, 4)
+    record = BaseRecord(url, describe_base(open_labels(url).placed(offset)), offset)
+    placed = open_base(record, CloudSettings(), tmp_path)
+    assert direct_base(placed) == "it begins elsewhere than the image"
+    near = open_labels(str(web.root / "mito-zarr3"))
+    kept = direct_layer(near.levels, near.stored, LayerKind.LABELS)
+    assert kept == "it is on the server's own disk"
+
+
+def test_labels_with_a_gap_between_their_levels_are_read_up_to_it(
+    web: StaticWeb, tmp_path: Path
+) -> None:
+    """Level 1 is computed here; level 2 directly would be the fourth part of what is needed."""
+    folder = LABELS["mito-zarr2"][2](web.root / "gap")
+    attributes = json.loads((folder / ".zattrs").read_text())
+    del attributes["multiscales"][0]["datasets"][1]
+    (folder / ".zattrs").write_text(json.dumps(attributes))
+    base = beside(web, "gap", tmp_path)
+    assert [planned.stored for planned in base.plan] == [0, None, 1]
+    layer = direct_base(base)
+    assert isinstance(layer, DirectLayer)
+    assert [level.place.prefix[-3:] for level in layer.levels] == ["s0/"]
+
+
+def test_large_labels_without_coarse_levels_come_from_the_server(tmp_path: Path) -> None:
+    with static_web(tmp_path) as web:
+        size = {"resolution": [8, 8, 8], "units": ["nm"] * 3, "offset": [0, 0, 0]}
+        found, chunks = {}, {"few": (16, 64, 130), "many": (8, 8, 8)}
+        for name, chunk in chunks.items():
+            array = zarr.create_array(
+                tmp_path / name, shape=(64, 64, 130), chunks=chunk, dtype="u1", zarr_format=2,
+                attributes=size,
+            )  # fmt: skip
+            array[8:16, 8:16, 8:16] = 7
+            image = open_volume(f"{web.address}/{name}")
+            record = adopt_base(f"{web.address}/{name}", image, CloudSettings())
+            found[name] = direct_base(open_base(record, CloudSettings(), tmp_path / "caches"))
+    assert isinstance(found["few"], DirectLayer)
+    assert len(found["few"].levels) == 1
+    assert found["many"] == "its coarser levels are computed here"
+
+
+def write_described(web: StaticWeb, layer: DirectLayer, target: Path) -> None:
+    """Write what a page sees: our description, and the chunks as they are stored."""
+    for path, document in layer.documents.items():
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_text(json.dumps(document))
+    for number, level in enumerate(layer.levels):
+        folder = web.root / level.place.prefix.removeprefix(f"{web.address}/")
+        assert (web.root / level.mark.removeprefix(f"{web.address}/")).is_file()
+        copy_chunks(folder, target / f"{'s' if layer.format == 'n5' else ''}{number}", level)
 
 
 def copy_chunks(source: Path, target: Path, level: Any) -> None:
@@ -171,12 +265,14 @@ ZARRAY = {
 }  # fmt: skip
 
 
-def described(change: Mapping[str, Any], levels: int = 1) -> DirectImage:
+def described(
+    change: Mapping[str, Any], levels: int = 1, kind: LayerKind = LayerKind.IMAGE
+) -> DirectLayer:
     source = LevelSource(locate("https://host/em"), "zarr", LevelPath("s0", None, None), {})
     shape = tuple(reversed((change.get("shape") or ZARRAY["shape"])[::-1]))
     pyramid = [ScaleLevel(n, (8.0, 8.0, 8.0), shape) for n in range(levels)]
     return describe_direct(
-        pyramid, [StoredLevel(source, False)], [{".zarray": {**ZARRAY, **change}}]
+        pyramid, [StoredLevel(source, False)], [{".zarray": {**ZARRAY, **change}}], kind
     )
 
 
@@ -184,6 +280,7 @@ def described(change: Mapping[str, Any], levels: int = 1) -> DirectImage:
     ("change", "reason"),
     [
         ({"dtype": "<f8"}, "type"),
+        ({"dtype": "<u8"}, "type"),
         ({"dtype": ">u2", "fill_value": "x"}, "fill value"),
         ({"fill_value": 0.5}, "fill value"),
         ({"filters": [{"id": "delta"}]}, "filters"),
@@ -199,6 +296,34 @@ def test_what_viewers_do_not_decode_comes_from_the_server(
 ) -> None:
     with pytest.raises(NotDirectError, match=reason):
         described(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dtype": "<i8"}, "type <i8 as ids"),
+        ({"dtype": "|i1"}, "type |i1 as ids"),
+        ({"dtype": "<f4"}, "type <f4 as ids"),
+        ({"dtype": "<u8", "fill_value": 3}, "not background"),
+        ({"dtype": "<u8", "chunks": [64, 256, 256], "shape": [64, 512, 512]}, "too large"),
+    ],
+)
+def test_what_may_be_no_id_to_a_viewer_comes_from_the_server(
+    change: dict[str, Any], reason: str
+) -> None:
+    assert described({"dtype": ">u8", "fill_value": None}, kind=LayerKind.LABELS).format == "zarr2"
+    with pytest.raises(NotDirectError, match=re.escape(reason)):
+        described(change, kind=LayerKind.LABELS)
+
+
+def test_pictures_of_labels_come_from_the_server(web: StaticWeb) -> None:
+    stored = open_labels(f"{web.address}/mito-precomputed").stored[:1]
+    info = json.loads((web.root / "mito-precomputed/info").read_text())
+    info["scales"][0]["encoding"] = "jpeg"
+    levels = [ScaleLevel(0, SIZE, SHAPE)]
+    assert describe_direct(levels, stored, [{"info": info}], LayerKind.IMAGE).axes
+    with pytest.raises(NotDirectError, match="compression"):
+        describe_direct(levels, stored, [{"info": info}], LayerKind.LABELS)
 
 
 def test_a_large_image_without_coarse_levels_comes_from_the_server() -> None:
@@ -221,7 +346,8 @@ def test_every_level_of_a_description_begins_at_zero(
         ScaleLevel(n, (size[0] * step, size[1], size[2] * step), (64, 64, 64))
         for n, step in enumerate(steps)
     ]
-    image = describe_direct(levels, stored, [{".zarray": ZARRAY}] * len(steps))
+    documents = [{".zarray": ZARRAY}] * len(steps)
+    image = describe_direct(levels, stored, documents, LayerKind.IMAGE)
     (multiscale,) = image.documents[".zattrs"]["multiscales"]
     for level, dataset in zip(levels, multiscale["datasets"], strict=True):
         scale, translation = dataset["coordinateTransformations"]
@@ -231,15 +357,15 @@ def test_every_level_of_a_description_begins_at_zero(
 
 
 @pytest.fixture
-def opened(web: StaticWeb) -> Iterator[DirectImage]:
+def opened(web: StaticWeb) -> Iterator[DirectLayer]:
     image = landmark(web, "ome05-shards")
-    assert isinstance(image, DirectImage)
+    assert isinstance(image, DirectLayer)
     yield image
     web.allow, web.missing, web.fault = "*", 404, None
 
 
 def test_a_place_is_open_where_anybody_and_every_page_may_read(
-    web: StaticWeb, opened: DirectImage
+    web: StaticWeb, opened: DirectLayer
 ) -> None:
     found = check_openness(opened, PAGE)
     assert (found.reason, found.missing) == (None, 404)
@@ -259,14 +385,14 @@ def test_a_place_is_open_where_anybody_and_every_page_may_read(
     ],
 )
 def test_a_place_that_is_not_open_is_said_to_be_closed(
-    web: StaticWeb, opened: DirectImage, change: dict[str, Any], reason: str
+    web: StaticWeb, opened: DirectLayer, change: dict[str, Any], reason: str
 ) -> None:
     for name, value in change.items():
         setattr(web, name, value)
     assert reason in str(check_openness(opened, PAGE).reason)
 
 
-def test_an_encrypted_page_does_not_read_what_is_not(opened: DirectImage) -> None:
+def test_an_encrypted_page_does_not_read_what_is_not(opened: DirectLayer) -> None:
     assert "encrypted" in str(check_openness(opened, "https://em.example.org").reason)
 
 
@@ -276,6 +402,6 @@ def test_the_image_of_a_pyramid_with_a_fill_value_keeps_it(web: StaticWeb) -> No
         zarr_format=2,
     )  # fmt: skip
     image = direct_image(open_volume(f"{web.address}/filled"))
-    assert isinstance(image, DirectImage)
+    assert isinstance(image, DirectLayer)
     assert image.documents["0/.zarray"]["fill_value"] == -7
     assert image.levels[0].place == KeyPlace(f"{web.address}/filled/")

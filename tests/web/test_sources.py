@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from landmarks import write_catalogue
 from web_client import Api, expect_error
 
 from app import create_app
@@ -146,16 +147,17 @@ def test_the_rule_stays_with_a_volume_and_is_asked_again_when_it_is_opened(
     app = create_app(Config(data_dir=tmp_path / "many", host="0.0.0.0", sources=str(allowed)))
     client, cell = app.test_client(), f"{VOLUMES}/cell"
     scale = client.get("/labels/cell/info").get_json()["scales"][0]["key"]
-    for answer in (
-        client.get(f"/labels/cell/{scale}/0-8_0-8_0-8"),
-        client.get(f"/image/cell/{scale}/0-8_0-8_0-8"),
-        client.get("/zarr/cell/0/c/0/0/0"),
-        client.get(f"{cell}/cutout?offset=0,0,0&shape=8,8,8"),
-        client.get(f"{cell}/objects/3"),
-        client.get(f"{cell}/blame?point=1,1,1"),
-        client.post(f"{cell}/merge", json={"points": [[1, 1, 1], [2, 2, 2]]}),
+    for status, answer in (
+        # Viewers take 403 for a chunk in which nothing is.
+        (503, client.get(f"/labels/cell/{scale}/0-8_0-8_0-8")),
+        (503, client.get(f"/image/cell/{scale}/0-8_0-8_0-8")),
+        (503, client.get("/zarr/cell/0/c/0/0/0")),
+        (403, client.get(f"{cell}/cutout?offset=0,0,0&shape=8,8,8")),
+        (403, client.get(f"{cell}/objects/3")),
+        (403, client.get(f"{cell}/blame?point=1,1,1")),
+        (403, client.post(f"{cell}/merge", json={"points": [[1, 1, 1], [2, 2, 2]]})),
     ):
-        assert "labels.zarr may not" in expect_error(answer, 403, "source-refused") or (
+        assert "labels.zarr may not" in expect_error(answer, status, "source-refused") or (
             "em.zarr may not" in answer.get_json()["error"]["message"]
         )
     app.extensions["mitoglance"].workspace.close()
@@ -163,6 +165,40 @@ def test_the_rule_stays_with_a_volume_and_is_asked_again_when_it_is_opened(
     assert later.register("mine", str(tmp_path / "em.zarr")).sources is None
     assert later.image("mine").read(whole).max() == 199
     later.close()
+
+
+def test_labels_beside_an_image_that_cannot_be_read_are_an_error_and_never_empty(
+    shared: Api, allowed: Path, tmp_path: Path
+) -> None:
+    kinds = {
+        "mito-changed": "base-changed",
+        "mito-refused": "source-refused",
+        "mito-damaged": "corrupt-chunk",
+        "mito-gone": "source-unavailable",
+    }
+    layers = [
+        {"name": name, "url": str(cube(allowed / name, "u4")), "format": "zarr"} for name in kinds
+    ]
+    em = {"name": "em", "url": str(allowed / "em.zarr"), "format": "zarr"}
+    write_catalogue(tmp_path / "many", [{"name": "cell", "em": [em], "labels": layers}])
+    assert shared.post(VOLUMES, {"catalogue": "cell"}, 201)["published"]["notes"] == []
+    zarr.open_array(allowed / "mito-changed", mode="r+")[...] = 7
+    chunk = allowed / "mito-damaged" / "0.0.0"
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[:20])
+    for name in ("mito-refused", "mito-gone"):
+        (allowed / name).rename(tmp_path / name)
+    (allowed / "mito-refused").symlink_to(tmp_path / "mito-refused")
+    where = {}
+    for name, kind in kinds.items():
+        info = shared.client.get(f"/beside/cell/{name}/info").get_json()
+        where[name] = f"/beside/cell/{name}/{info['scales'][0]['key']}/0-8_0-8_0-8"
+        for _ in range(2):
+            answer = shared.client.get(where[name])
+            assert name in expect_error(answer, 503, kind) or kind == "base-changed"
+            assert "Mitoglance-Empty" not in answer.headers
+    chunk.write_bytes(data)
+    assert shared.client.get(where["mito-damaged"]).status_code == 200
 
 
 def test_a_listed_file_is_imported_and_stays_readable(
