@@ -20,8 +20,8 @@
   const OUR_CHUNK = /^(image|labels|beside)\//;
   /** The sides of a chunk of labels, x, y, z (LABEL_CHUNK in app/precomputed.py). */
   const LABEL_SIDES = [128, 128, 64];
-  /** Failures that may pass: the viewer itself waits after 429, 503 and 504. */
-  const PASSING = new Set([429, 500, 502, 503, 504]);
+  /** Failures that may pass. The viewer waits after some; 401 and 403, of a proxy that wants a login, it takes for "nothing there". */
+  const PASSING = new Set([401, 403, 429, 500, 502, 503, 504]);
 
   /**
    * @typedef {object} Level

@@ -197,6 +197,9 @@ def test_labels_beside_an_image_that_cannot_be_read_are_an_error_and_never_empty
             answer = shared.client.get(where[name])
             assert name in expect_error(answer, 503, kind) or kind == "base-changed"
             assert "Mitoglance-Empty" not in answer.headers
+        # Nor is a page sent there to read them itself.
+        place = shared.client.get(f"/direct/beside/cell/{name}/where").get_json()
+        assert (place["levels"], bool(place["reason"])) == (None, True)
     chunk.write_bytes(data)
     assert shared.client.get(where["mito-damaged"]).status_code == 200
 
