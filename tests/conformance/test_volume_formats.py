@@ -401,6 +401,10 @@ class Zipped(VolumeContract):
             web = request.getfixturevalue("web")
             shutil.copy(folder / self.file, web.root / name)
             return f"{web.address}/{name}", CloudSettings(), None
+        if self.place == "google":
+            root = request.getfixturevalue("google")
+            shutil.copy(folder / self.file, root / name)
+            return f"gs://{GOOGLE_BUCKET}/{name}", CloudSettings(), None
         s3 = request.getfixturevalue("s3")
         s3.put(name, (folder / self.file).read_bytes())
         return s3.url(name), CloudSettings(endpoint_url=s3.endpoint), None
@@ -431,6 +435,16 @@ class TestZippedOmeZarr(Zipped, TestOmeZarr05):
 class TestZippedN5OnS3(Zipped, TestN5Pyramid):
     arrays = TestN5Pyramid
     place = "s3"
+
+
+class TestZippedOmeZarrOnGoogle(Zipped, TestOmeZarr05):
+    arrays = TestOmeZarr05
+    place = "google"
+
+    def test_a_folder_in_the_archive_is_opened_by_its_address(self, shared):
+        for address in (f"{shared[0]}/s0", f"zarr3://{shared[0]}/s0", f"{shared[0]}|zip:s0|zarr3:"):
+            volume = open_volume(address)
+            np.testing.assert_array_equal(volume.read(volume.bounds), truth())
 
 
 class TestZippedOmeZarrOverHttp(Zipped, TestOmeZarr05):

@@ -42,6 +42,23 @@ def test_address_is_taken_apart(address, kind, driver, root, path, name):
 
 
 @pytest.mark.parametrize(
+    ("address", "archive", "path", "name"),
+    [
+        ("gs://bucket/a/em.zip", "a/em.zip", "", "em"),
+        ("gs://bucket/a/em.ZIP/recon-1/em/", "a/em.ZIP", "recon-1/em", "em"),
+        ("gs://bucket/em.zip|zip:recon-1|zarr3:", "em.zip", "recon-1", "recon-1"),
+        ("n5://gs://bucket/em.zip/s0", "em.zip", "s0", "s0"),
+    ],
+)
+def test_an_archive_on_google_is_taken_apart(address, archive, path, name):
+    place = locate(address)
+    assert (place.driver, place.root, place.archive, place.path) == ("gcs", "bucket", archive, path)
+    assert (place.name, place.local_path) == (name, None)
+    spec = ts.KvStore.Spec(place.kvstore()).to_json()
+    assert (spec["driver"], spec["base"]["driver"], spec["base"]["path"]) == ("zip", "gcs", archive)
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "",
