@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segmentation_backend.sources.catalogue import ShownRange
 
-__all__ = ["Contrast", "StatedRange", "choose_range", "measure", "stated_range"]
+__all__ = ["Contrast", "StatedRange", "as_omero", "choose_range", "measure", "stated_range"]
 
 _LARGEST_NUMBER = 1e12
 _LONGEST_NUMBER = 40
@@ -127,6 +127,23 @@ def _display(attributes: Mapping[str, Any]) -> StatedRange | None:
         return _said(None, None, inverted)
     # A range that runs backwards is another way to say that it is inverted.
     return _said(min(ends), max(ends), inverted != (ends[0] > ends[1]))
+
+
+def as_omero(stated: StatedRange, dtype: np.dtype[np.generic]) -> dict[str, Any] | None:
+    """Return the `omero` of an image with one grey channel, or None without a range to state.
+
+    `stated_range` reads it back; `min` and `max` of the window are what the type holds.
+    """
+    low, high, inverted = stated
+    if low is None or high is None:
+        return None
+    least, most = low, high
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)  # type: ignore[type-var]
+        least, most = int(limits.min), int(limits.max)
+    window = {"min": least, "max": most, "start": low, "end": high}
+    channel = {"active": True, "color": "FFFFFF", "inverted": inverted, "window": window}
+    return {"channels": [channel]}
 
 
 def _said(low: float | None, high: float | None, inverted: bool) -> StatedRange | None:

@@ -25,13 +25,14 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize, plan_levels
+from segmentation_backend.sources.contrast import StatedRange, as_omero
 from segmentation_backend.sources.grids import ASSUMED_VOXEL_SIZE, Corner
 from segmentation_backend.sources.journal import ImportJournal, identify
 from segmentation_backend.sources.readers import is_stack, open_stack
 from segmentation_backend.sources.specs import CloudSettings, locate
 from segmentation_backend.sources.stacks import BoxReader, read_raw
 from segmentation_backend.sources.stores import wait
-from segmentation_backend.sources.volume import IMAGE_DTYPES, open_volume
+from segmentation_backend.sources.volume import IMAGE_DTYPES, Volume, open_volume
 
 __all__ = ["import_image"]
 
@@ -56,6 +57,8 @@ class _Source:
     read: BoxReader
     is_planar: bool
     """Whether part of a plane costs as much as all of it."""
+    stated: StatedRange | None = None
+    """How its metadata want it shown; a range where anything is said."""
 
 
 def import_image(
@@ -75,8 +78,10 @@ def import_image(
     goes on where it was when it is started again with the same source.
 
     The voxel size (nm, z, y, x) is the argument, else what the file says, else assumed; the
-    last is noted in the result. Raises what `open_stack` and `open_volume` raise, ConflictError
-    (NAME_TAKEN) when `destination` exists or is being written, and ResourceError (DISK_FULL).
+    last is noted in the result. How the source's metadata want it shown is kept (`omero`), so that
+    the copy looks as its source looked; greys are not changed. Raises what `open_stack` and
+    `open_volume` raise, ConflictError (NAME_TAKEN) when `destination` exists or is being written,
+    and ResourceError (DISK_FULL).
     """
     if voxel_size is not None and not all(0 < edge < 1e9 for edge in voxel_size):
         raise InvalidInputError(
@@ -139,8 +144,23 @@ def _open(
     z, y, x = (corner + edge / 2 for corner, edge in zip(volume.origin, size, strict=True))
     known = None if volume.voxel_size_is_assumed else size
     return _Source(
-        volume.bounds.shape, volume.dtype, known, (z, y, x), volume.read, is_planar=False
+        volume.bounds.shape,
+        volume.dtype,
+        known,
+        (z, y, x),
+        volume.read,
+        is_planar=False,
+        stated=_stated(volume),
     )
+
+
+def _stated(volume: Volume) -> StatedRange | None:
+    """Return how an image wants to be shown, with its percentiles where it only says "inverted"."""
+    stated = volume.stated
+    if stated is None or stated.low is not None:
+        return stated
+    contrast = volume.contrast()
+    return StatedRange(contrast.low, contrast.high, stated.inverted)
 
 
 def _is_zip(path: Path) -> bool:
@@ -182,6 +202,9 @@ def _write(
             done += block.size
             report(done / total, f"Level {level.level} of {len(levels) - 1}.")
     document = _document(levels, name, source.translation, is_assumed=size is None)
+    omero = None if source.stated is None else as_omero(source.stated, dtype)
+    if omero is not None:
+        document["attributes"]["ome"]["omero"] = omero
     (journal.folder / "zarr.json").write_text(json.dumps(document, indent=2))
 
 

@@ -21,6 +21,7 @@ from segmentation_backend.sources.contrast import (
     measure,
     stated_range,
 )
+from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.volume import open_volume
 from segmentation_backend.workspace import VolumeInfo, Workspace
 
@@ -292,6 +293,44 @@ def test_a_volume_says_where_its_range_comes_from_and_remembers_it(tmp_path):
         assert plan.grey_range == (32_000, 26_000)
     finally:
         workspace.close()
+
+
+KEPT: dict[str, dict[str, Any]] = {
+    "window": omero(window={"start": 26_000, "end": 32_000}),
+    "window-and-inverted": omero(window={"start": 26_000, "end": 32_000}, inverted=True),
+    "inverted-only": omero(inverted=True),
+    "nothing-is-seen": omero(window={"start": 0, "end": 65535}, inverted=True),
+    "site": {"displaySettings": {"contrastLimits": {"start": 32_000, "end": 26_000}}},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("said", KEPT)
+def test_an_imported_copy_looks_as_its_source_looked(tmp_path, said):
+    greys = np.random.default_rng(0).integers(27_000, 31_001, (16, 32, 32)).astype(np.uint16)
+    source = write(tmp_path / "em", greys, **KEPT[said])
+    workspace = Workspace(tmp_path / "data")
+    try:
+        opened = workspace.register("opened", source, voxel_size=(8.0, 8.0, 8.0))
+        copied = workspace.register("copied", source, voxel_size=(8.0, 8.0, 8.0), in_place=False)
+        assert copied.shown == opened.shown
+        assert opened.shown.inverted == (said not in ("window", "nothing"))
+        copy = workspace.image("copied")
+        np.testing.assert_array_equal(copy.read(copy.bounds), greys)
+    finally:
+        workspace.close()
+    ome = zarr.open_group(tmp_path / "data" / "images" / "copied.zarr", mode="r").attrs["ome"]
+    assert ("omero" in ome) == (said != "nothing")
+    for channel in ome.get("omero", {}).get("channels", ()):
+        assert set(channel["window"]) == {"min", "max", "start", "end"}
+        assert (channel["window"]["min"], channel["window"]["max"]) == (0, 65535)
+
+
+def test_a_range_of_doubles_survives_an_import(tmp_path):
+    greys = np.linspace(-1, 1, 512).reshape(8, 8, 8)
+    source = write(tmp_path / "em", greys, **omero(window={"start": -0.5, "end": 0.75}))
+    copy = open_volume(str(import_image(source, tmp_path / "copy.zarr")))
+    assert copy.stated == (-0.5, 0.75, False)
 
 
 def info(dtype, contrast, stated=None):
