@@ -19,6 +19,7 @@ from segmentation_backend.sources.metadata import (
     precomputed_levels,
 )
 from segmentation_backend.sources.specs import Location
+from segmentation_backend.sources.stores import check_archive
 
 __all__ = ["ImageSource", "LevelSource", "find_image"]
 
@@ -68,6 +69,8 @@ def find_image(location: Location, context: ts.Context) -> ImageSource:
             "image files that are read (NPZ, NPY, TIFF, HDF5, MRC, PNG, JPEG, BMP, zip).",
             ErrorKind.UNSUPPORTED_FORMAT,
         )
+    if location.archive is not None:
+        check_archive(location, context)
     folder = inspect_folder(location, context)
     image = _image_of(location, folder, context)
     if image is not None:

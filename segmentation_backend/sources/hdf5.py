@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from math import prod
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.sources.bombs import MOST_DEFLATED, check_deflated
 from segmentation_backend.sources.choosing import choose_array, spatial_sides
 from segmentation_backend.sources.grids import Corner, pick_spatial_axes
 from segmentation_backend.sources.stacks import Stack, declared_size
@@ -19,6 +21,8 @@ from segmentation_backend.sources.stacks import Stack, declared_size
 __all__ = ["open_hdf5"]
 
 _MAX_CHUNK_BYTES = 2**30
+_ROOM_BYTES = 2**28
+"""What a chunk may unpack to beyond what it should, so that few need to be looked at."""
 
 
 def open_hdf5(path: Path, dataset: str | None) -> Stack:
@@ -44,12 +48,15 @@ def open_hdf5(path: Path, dataset: str | None) -> Stack:
         chunk = _chunk(array, order)
         shape = spatial_sides(array.shape, path)
         rank, dtype = array.ndim, array.dtype
+        is_deflated = array.chunks is not None and array.compression == "gzip"
         size = _voxel_size(array.attrs)
         translation = _translation(array.attrs, size) if size else None
 
     def read(box: Roi) -> NDArray[np.generic]:
         places = dict(zip(order, box.slices(), strict=True))
         with h5py.File(path, "r") as again:
+            if is_deflated:
+                _check_chunks(again[name], [places.get(a, slice(0, 1)) for a in range(rank)])
             voxels: NDArray[np.generic] = again[name][tuple(places.get(a, 0) for a in range(rank))]
         # What is left of the axes is in the file's order.
         kept = sorted(order)
@@ -65,6 +72,25 @@ def _chunk(array: h5py.Dataset, order: tuple[int, int, int]) -> Coordinate:
         raise ValueError(f"its chunks of {stored} are too large to be decoded")
     z, y, x = (max(1, min(int(stored[axis]), int(array.shape[axis]))) for axis in order)
     return (z, y, x)
+
+
+def _check_chunks(array: h5py.Dataset, places: Sequence[slice]) -> None:
+    """Raise ValueError when a chunk that a box meets unpacks to far more than a chunk.
+
+    HDF5 itself unpacks to the end, wherever that is. Only chunks are looked at that could.
+    """
+    whole = prod(array.chunks) * array.dtype.itemsize
+    sides = [
+        range(place.start // side * side, place.stop, side)
+        for place, side in zip(places, array.chunks, strict=True)
+    ]
+    for corner in product(*sides):
+        stored = array.id.get_chunk_info_by_coord(corner).size or 0
+        if stored > 2 * whole + _ROOM_BYTES:
+            raise ValueError(f"the chunk at {corner} has {stored} bytes, far more than a chunk")
+        if stored * MOST_DEFLATED > 2 * whole + _ROOM_BYTES:
+            _, packed = array.id.read_direct_chunk(corner)
+            check_deflated(packed, 2 * whole + _ROOM_BYTES)
 
 
 def _voxel_size(attributes: Mapping[str, NDArray[np.float64]]) -> VoxelSize | None:

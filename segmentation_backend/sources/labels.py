@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.geometry import Coordinate, Roi, ScaleLevel, VoxelSize
+from segmentation_backend.sources.bombs import BombError
+from segmentation_backend.sources.chunk_files import ChunkFiles, chunk_files
 from segmentation_backend.sources.discovery import find_image
 from segmentation_backend.sources.folders import inspect_folder
 from segmentation_backend.sources.grids import Corner
@@ -79,14 +82,20 @@ class LabelArrays:
     def _read(self, roi: Roi, level: int) -> NDArray[np.integer]:
         array, what = self._arrays[level], f"{self.url} {roi} at level {level}"
         try:
+            if (files := self._files[level]) is not None:
+                files.check(roi)
             found: NDArray[np.integer] = wait(lambda: array[roi.slices()].read(order="C"), what)
-        except FormatError as err:
+        except (FormatError, BombError) as err:
             raise FormatError(
                 f"{err} A chunk of these labels is damaged; restore it.", ErrorKind.CORRUPT_CHUNK
             ) from err
         except NotFoundError as err:
             raise ResourceError(str(err), ErrorKind.SOURCE_UNAVAILABLE) from err
         return found
+
+    @cached_property
+    def _files(self) -> tuple[ChunkFiles | None, ...]:
+        return tuple(map(chunk_files, self._arrays))
 
     def check_present(self, level: int) -> None:
         """Raise ResourceError SOURCE_UNAVAILABLE unless a level's metadata are still there.

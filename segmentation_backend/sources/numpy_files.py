@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.sources.choosing import choose_array, refuse_dataset, spatial_sides
-from segmentation_backend.sources.stacks import Stack, read_raw
+from segmentation_backend.sources.stacks import Stack, check_plane, read_raw
 
 __all__ = ["open_npy", "open_npz"]
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _DEPTH = 64
+_MAX_WHOLE_BYTES = 2**32
 
 
 def open_npy(path: Path, dataset: str | None) -> Stack:
@@ -47,6 +48,7 @@ def open_npz(path: Path, dataset: str | None) -> Stack:
         begin += _member_begin(path, member_info.header_offset)
         return _plain(path, begin, shape, is_fortran, dtype)
     sides = spatial_sides(shape, path)
+    _check_stream(sides, dtype, member_info.file_size - begin, is_fortran=is_fortran)
     stream = _Stream(path, f"{name}.npy", sides, dtype, is_fortran=is_fortran)
     depth = min(_DEPTH, sides[0])
     return Stack(sides, dtype, None, stream.read, (depth, *sides[1:]), is_sequential=True)
@@ -88,6 +90,21 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.ge
     if any(side < 0 for side in shape):
         raise ValueError(f"its shape {shape} is not one")
     return shape, is_fortran, dtype
+
+
+def _check_stream(
+    sides: Coordinate, dtype: np.dtype[np.generic], size: int, *, is_fortran: bool
+) -> None:
+    """Raise ValueError for an array that is not all there, or whose parts fill the memory."""
+    needed = prod(sides) * dtype.itemsize
+    if size < needed:
+        raise ValueError(f"it ends {needed - size} bytes early")
+    check_plane(sides, dtype)
+    if is_fortran and needed > _MAX_WHOLE_BYTES:
+        raise ValueError(
+            f"{needed} bytes in Fortran order, compressed, have to be read whole, at most "
+            f"{_MAX_WHOLE_BYTES}; write it in C order, or without compression"
+        )
 
 
 class _Stream:

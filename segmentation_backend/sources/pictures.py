@@ -112,7 +112,12 @@ def _plane(file: Path, sides: tuple[int, int], dtype: np.dtype[np.generic]) -> N
 
 
 def _tiff_plane(file: Path, sides: tuple[int, int]) -> NDArray[np.generic]:
-    plane: NDArray[np.generic] = np.squeeze(tifffile.imread(file))
+    with tifffile.TiffFile(file, _multifile=False) as opened:
+        series = opened.series[0]
+        if series.size != prod(sides):
+            # Not decoded: it may be larger than memory.
+            return np.broadcast_to(np.zeros((), series.dtype), tuple(map(int, series.shape)))
+        plane: NDArray[np.generic] = np.squeeze(series.asarray())
     return plane.reshape(sides) if plane.size == prod(sides) and 1 in sides else plane
 
 
@@ -121,7 +126,7 @@ def _picture(file: Path, sides: tuple[int, int]) -> NDArray[np.generic]:
         dtype = _picture_dtype(picture, file)
         if picture.size != sides[::-1]:
             # Not decoded: it may be larger than memory.
-            return np.empty(picture.size[::-1], dtype)
+            return np.broadcast_to(np.zeros((), dtype), picture.size[::-1])
         voxels: NDArray[np.generic] = np.asarray(
             picture if picture.mode in _GREY else picture.convert("RGB")
         )

@@ -26,6 +26,8 @@ __all__ = ["OpenLevel", "Pyramid", "StoredLevel", "build_pyramid", "open_spatial
 _MAX_SIDE = 2**31 - 1
 """What viewers count voxels in."""
 _MAX_CHUNK_BYTES = 2**30
+_MAX_PUBLIC_CHUNK_BYTES = 2**26
+"""Of what anybody may name, so that many chunks at once fit into memory."""
 _SMALLEST_NM, _FARTHEST_NM = 1e-6, 1e12
 
 
@@ -195,11 +197,11 @@ def open_spatial(level: LevelSource, context: ts.Context) -> OpenLevel:
         raise FormatError(
             f"{what} holds no voxel: its shape is {array.shape}.", ErrorKind.UNSUPPORTED_RANK
         )
-    _check_sizes(array, what)
+    _check_sizes(array, what, is_public=level.location.is_public)
     return OpenLevel(array, (z, y, x), level.level.grid)
 
 
-def _check_sizes(array: ts.TensorStore, what: str) -> None:
+def _check_sizes(array: ts.TensorStore, what: str, *, is_public: bool) -> None:
     """Refuse what no image is, before it takes the memory of everybody."""
     if max(array.shape) > _MAX_SIDE:
         raise FormatError(
@@ -207,10 +209,16 @@ def _check_sizes(array: ts.TensorStore, what: str) -> None:
             ErrorKind.UNSUPPORTED_FORMAT,
         )
     chunk = array.chunk_layout.read_chunk.shape or ()
-    if prod(side or 1 for side in chunk) * array.dtype.numpy_dtype.itemsize > _MAX_CHUNK_BYTES:
+    most = _MAX_PUBLIC_CHUNK_BYTES if is_public else _MAX_CHUNK_BYTES
+    if prod(side or 1 for side in chunk) * array.dtype.numpy_dtype.itemsize > most:
+        hint = (
+            "or ask whoever runs the server to list the place in its setting `sources`"
+            if is_public
+            else "for they are decoded whole"
+        )
         raise FormatError(
-            f"{what} has chunks of {chunk} voxels, which are decoded whole; at most "
-            f"{_MAX_CHUNK_BYTES // 2**20} MB can be. Write it again in smaller ones.",
+            f"{what} has chunks of {chunk} voxels; at most {most // 2**20} MB can be read at once. "
+            f"Write it again in smaller ones, {hint}.",
             ErrorKind.UNSUPPORTED_FORMAT,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +19,9 @@ from segmentation_backend.errors import (
     ResourceError,
 )
 from segmentation_backend.sources.allowed import Place, SourceRules
+from segmentation_backend.sources.gate import KeyAddress
 
-__all__ = ["ANY_SOURCE", "CloudSettings", "Location", "locate", "source_rules"]
+__all__ = ["ANY_SOURCE", "RETRIES", "CloudSettings", "Location", "locate", "source_rules"]
 
 ANY_SOURCE = "any"
 _PUBLIC = "public"
@@ -35,7 +36,7 @@ _FORMATS = {
 }
 _SCHEMES = ("s3", "gs", "http", "https", "file", "s3+http", "s3+https")
 _ZIP = ".zip"
-_RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
+RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Location:
     cloud: CloudSettings
     archive: str | None = None
     """The key of the zip archive that `path` is in."""
+    is_public: bool = False
+    """Whether it is open because anybody's data are: nobody vouches for what lies there."""
 
     @property
     def name(self) -> str:
@@ -115,12 +118,38 @@ class Location:
         above, _, last = self.path.rpartition("/")
         return replace(self, url=self.url[: -len(last)].rstrip("/") or "/", path=above)
 
-    def kvstore(self) -> dict[str, Any]:
-        """Return the tensorstore key-value store specification of this folder."""
+    def kvstore(self, below: Callable[[str], dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Return the tensorstore key-value store specification of this folder.
+
+        `below` gives that of the store that holds everything, at a key or a prefix, where it is
+        not asked itself.
+        """
         folder = f"{self.path}/" if self.path else ""
+        store = below or self._store
         if self.archive is not None:
-            return {"driver": "zip", "base": self._store(self.archive), "path": folder}
-        return self._store(folder)
+            return {"driver": "zip", "base": store(self.archive), "path": folder}
+        return store(folder)
+
+    def doubtful_address(self) -> KeyAddress | None:
+        """Return where the keys of a server that may send anything are; None: it is vouched for.
+
+        Nobody vouches for web servers, nor for what anybody may name; buckets of the latter are
+        read as anybody, too.
+        """
+        if self.driver == "http":
+            base, mark, query = self.root.partition("?")
+            return KeyAddress(f"{base}/", mark + query)
+        if not self.is_public:
+            return None
+        if self.driver == "gcs":
+            before = f"https://storage.googleapis.com/storage/v1/b/{self.root}/o/"
+            return KeyAddress(before, "?alt=media", is_quoted=True)
+        endpoint = self.cloud.endpoint_url
+        if endpoint or "." in self.root:
+            # No certificate covers a name with a dot in front of Amazon's.
+            server = endpoint or f"https://s3.{self.cloud.region or 'us-east-1'}.amazonaws.com"
+            return KeyAddress(f"{server.rstrip('/')}/{self.root}/")
+        return KeyAddress(f"https://{self.root}.s3.amazonaws.com/")
 
     def _store(self, folder: str) -> dict[str, Any]:
         """Return the store that holds everything, at a key or a prefix."""
@@ -131,14 +160,14 @@ class Location:
                 "driver": "http",
                 "base_url": self.root,
                 "path": f"/{folder}",
-                "context": {"http_request_retries": _RETRIES},
+                "context": {"http_request_retries": RETRIES},
             }
         if self.driver == "gcs":
             return {
                 "driver": "gcs",
                 "bucket": self.root,
                 "path": folder,
-                "context": {"gcs_request_retries": _RETRIES},
+                "context": {"gcs_request_retries": RETRIES},
             }
         return self._s3(folder)
 
@@ -149,7 +178,7 @@ class Location:
             "bucket": self.root,
             "path": folder,
             "aws_credentials": {"type": "anonymous"},
-            "context": {"s3_request_retries": _RETRIES},
+            "context": {"s3_request_retries": RETRIES},
         }
         if cloud.access_key_id and cloud.secret_access_key:
             file = _credentials_file(
@@ -250,7 +279,7 @@ def _admitted(location: Location, own: CloudSettings) -> Location:
     anonymous = replace(
         location.cloud, access_key_id=None, secret_access_key=None, session_token=None
     )
-    return replace(location, cloud=anonymous)
+    return replace(location, cloud=anonymous, is_public=True)
 
 
 def _meaning(location: Location) -> Place:

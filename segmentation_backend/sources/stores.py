@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from math import prod
 from typing import Any, TypeAlias, TypeVar
+from urllib.request import getproxies
 
 import tensorstore as ts
 
@@ -19,16 +21,24 @@ from segmentation_backend.errors import (
     ResourceError,
     SegmentationError,
 )
+from segmentation_backend.sources.bombs import Suspicion
+from segmentation_backend.sources.gate import FIRST_LIMIT, Passage, own_gate, with_real_addresses
 from segmentation_backend.sources.secrets import without_secrets
-from segmentation_backend.sources.specs import Location
+from segmentation_backend.sources.specs import RETRIES, Location
 from segmentation_backend.sources.web_documents import (
     DocumentTooLargeError,
     key_url,
     read_web_document,
 )
+from segmentation_backend.sources.zip_members import (
+    TAIL_BYTES,
+    check_members,
+    directory_place,
+)
 
 __all__ = [
     "CACHE_BYTES",
+    "check_archive",
     "list_keys",
     "open_array",
     "open_context",
@@ -43,6 +53,10 @@ CACHE_BYTES = 256 * 2**20
 _TIMEOUT_S = 120.0
 _LIST_TIMEOUT_S = 10.0
 _MAX_DOCUMENT = 2**24
+_CHUNK_MARGIN = 2**16
+_TOGETHER = 2**27
+"""Bytes that tensorstore asks for at once when several parts of one file are wanted."""
+_INDEX_ENTRY, _CHECKSUM = 16, 4
 _MAY_PASS = (
     "ABORTED",
     "CANCELLED",
@@ -91,6 +105,7 @@ def translate(error: Exception, what: str) -> SegmentationError:
     """Return our error for one of tensorstore's, which start with the name of a status code."""
     # What follows "[tensorstore_spec=" is for programmers, and long.
     reason = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0]
+    reason = with_real_addresses(reason)
     status = reason.partition(":")[0]
     what, reason = without_secrets(what), without_secrets(reason)
     if "No space left" in reason or getattr(error, "errno", None) == errno.ENOSPC:
@@ -173,7 +188,8 @@ def _begin_stored(location: Location, context: ts.Context, names: list[str]) -> 
     A file on this machine says its size. Of others the byte after the last allowed one is asked
     for: who has it, has too much, and the rest is never read.
     """
-    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
+    spec, _ = _guarded(location)
+    store = wait(lambda: ts.KvStore.open(spec, context=context), location.url)
     if location.local_path is not None:
         _refuse_large_files(location, names)
         return [partial(_value, store.read(name), location.url) for name in names]
@@ -252,7 +268,9 @@ def _parse(data: bytes, what: str) -> dict[str, Any]:
 
 def list_keys(location: Location, context: ts.Context) -> list[str] | None:
     """Return all keys below a location, or None where they cannot be listed in a few seconds."""
-    store = wait(lambda: ts.KvStore.open(location.kvstore(), context=context), location.url)
+    # The gate knows keys, not lists; that of an archive is read like its members.
+    spec = location.kvstore() if location.archive is None else _guarded(location)[0]
+    store = wait(lambda: ts.KvStore.open(spec, context=context), location.url)
     try:
         keys = store.list().result(timeout=_LIST_TIMEOUT_S)
     except (TimeoutError, ValueError, OSError, NotImplementedError):
@@ -261,13 +279,36 @@ def list_keys(location: Location, context: ts.Context) -> list[str] | None:
     return [key.decode("utf-8", "replace") for key in keys]
 
 
+def check_archive(location: Location, context: ts.Context) -> None:
+    """Refuse the zip archive of a location when some of it would not be read (`check_members`).
+
+    What is no archive is left to whoever reads it.
+    """
+    spec = _guarded(location)[0]["base"]
+    base = wait(lambda: ts.KvStore.open(spec, context=context), location.url)
+    try:
+        tail = _value(base.read("", byte_range=slice(-TAIL_BYTES, None)), location.url)
+    except FormatError as err:
+        if not str(err.__cause__).startswith("OUT_OF_RANGE"):
+            raise
+        tail = _value(base.read(""), location.url)
+    place = directory_place(tail or b"", location.url)
+    if place is None or place[0] == place[1]:
+        return
+    directory = _value(base.read("", byte_range=slice(*place)), location.url)
+    known = list_keys(location, context)
+    if directory is not None and known is not None:
+        check_members(directory, location.url, location.path, frozenset(known))
+
+
 def open_array(
     location: Location, driver: str, context: ts.Context, extra: dict[str, Any] | None = None
 ) -> ts.TensorStore:
     """Return the array at a location, read-only; `driver` is tensorstore's name of its format."""
+    kvstore, passage = _guarded(location)
     spec = {
         "driver": driver,
-        "kvstore": location.kvstore(),
+        "kvstore": kvstore,
         # Images do not change while they are open; asking each time would cost a round trip.
         "recheck_cached_data": "open",
         "recheck_cached_metadata": "open",
@@ -276,4 +317,51 @@ def open_array(
     store: ts.TensorStore = wait(
         lambda: ts.open(spec, read=True, open=True, context=context), location.url
     )
+    if passage is not None:
+        _expect_chunks_of(store, driver, passage)
     return store
+
+
+def _guarded(location: Location) -> tuple[dict[str, Any], Passage | None]:
+    """Return the store of a location, and the passage to it where nobody vouches for its server.
+
+    Where a proxy is set, tensorstore would ask it for the gate, which it cannot reach.
+    """
+    place = location.doubtful_address()
+    if place is None or getproxies():
+        return location.kvstore(), None
+    passages = []
+
+    def below(tail: str) -> dict[str, Any]:
+        store, passage = own_gate().store(place, tail)
+        passages.append(passage)
+        return {**store, "context": {"http_request_retries": RETRIES}}
+
+    spec = location.kvstore(below)
+    if location.archive is not None:
+        passages[0].part_limit = max(passages[0].part_limit, _TOGETHER)
+    return spec, passages[0]
+
+
+def _expect_chunks_of(array: ts.TensorStore, driver: str, passage: Passage) -> None:
+    """Let through what chunks of an array can need, and have them looked at."""
+    layout, item = array.chunk_layout, array.dtype.numpy_dtype.itemsize
+    chunk = prod(side or 1 for side in layout.read_chunk.shape or array.shape)
+    shard = prod(side or 1 for side in layout.write_chunk.shape or array.shape)
+    spec = array.spec().to_json()
+    sharding = spec.get("scale_metadata", {}).get("sharding")
+    document = json.dumps(spec.get("metadata", {}))
+    is_sharded = sharding is not None or '"sharding_indexed"' in document
+    # A shard of which everything is wanted is asked for whole.
+    whole = max(chunk * item, min(shard * item, _TOGETHER) if is_sharded else 0)
+    passage.limit = max(passage.limit, 2 * whole + _CHUNK_MARGIN)
+    passage.part_limit = max(passage.part_limit, 2 * whole + (_TOGETHER if is_sharded else 0))
+    index = _INDEX_ENTRY * (shard // chunk)
+    suspicion = Suspicion(
+        unpacked=max(chunk * item, FIRST_LIMIT if sharding else 0) + _CHUNK_MARGIN,
+        is_blosc='"blosc"' in document,
+        is_n5=driver == "n5",
+        is_gzip=sharding is not None,
+        begins=(0, index, index + _CHECKSUM) if is_sharded else (0,),
+    )
+    passage.suspicion = passage.suspicion.joined(suspicion)

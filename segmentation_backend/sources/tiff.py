@@ -13,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from segmentation_backend.geometry import Coordinate, Roi, VoxelSize
+from segmentation_backend.sources.bombs import inflate
 from segmentation_backend.sources.choosing import refuse_dataset
 from segmentation_backend.sources.grids import pick_spatial_axes
 from segmentation_backend.sources.stacks import (
@@ -26,6 +27,26 @@ from segmentation_backend.sources.stacks import (
 __all__ = ["TIFF_SUFFIXES", "open_tiff"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
+
+_DEFLATE = (8, 32946, 50013)
+_MAX_STRIP_BYTES = 2**31
+_ROOM_BYTES = 2**20
+
+
+def _bounded(packed: bytes, /, *, out: object = None) -> bytes:
+    """Unpack a strip or tile to no more than `out` bytes say, with room for a padded last one."""
+    return inflate(packed, (2 * out if isinstance(out, int) else _MAX_STRIP_BYTES) + _ROOM_BYTES)
+
+
+def _bound_deflate() -> None:
+    """Have tifffile unpack with a bound, where it would use zlib, which has none."""
+    codecs: Any = tifffile.TIFF.DECOMPRESSORS
+    for number in _DEFLATE:
+        if codecs[number].__module__ == "tifffile._imagecodecs":
+            codecs._codecs[number] = _bounded
+
+
+_bound_deflate()
 
 
 def open_tiff(path: Path, dataset: str | None = None) -> Stack:
@@ -80,6 +101,8 @@ class _Pages:
         pages = self._pages[wanted]
         if any(page is None for page in pages):
             raise ValueError("a page is missing")
+        for page in pages:
+            _check_segments(page)
         with self._lock:
             file = pages[0].parent.filehandle
             file.open()
@@ -87,6 +110,12 @@ class _Pages:
                 return np.stack([_flat(page.asarray())[rows, columns] for page in pages])
             finally:
                 file.close()
+
+
+def _check_segments(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
+    """Raise ValueError for strips or tiles far larger than the plane that they are of."""
+    if prod(page.chunks) > 2 * page.size + _ROOM_BYTES:
+        raise ValueError(f"its strips or tiles are {page.chunks}, of a plane of {page.shape}")
 
 
 def _flat(plane: NDArray[np.generic]) -> NDArray[np.generic]:

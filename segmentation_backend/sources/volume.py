@@ -27,6 +27,8 @@ from segmentation_backend.geometry import (
     nearest_level,
     plan_levels,
 )
+from segmentation_backend.sources.bombs import BombError
+from segmentation_backend.sources.chunk_files import ChunkFiles, chunk_files
 from segmentation_backend.sources.contrast import Contrast, StatedRange, measure
 from segmentation_backend.sources.discovery import LevelSource, find_image
 from segmentation_backend.sources.grids import Corner
@@ -110,8 +112,9 @@ class Volume:
     def begin_read(self, roi: Roi, level: int = 0) -> PendingRead:
         """Ask for the voxels of a region, without waiting; see `read`.
 
-        Raises InvalidInputError (ROI_EMPTY, ROI_OUT_OF_BOUNDS) at once, what else when its result
-        is asked for.
+        Raises InvalidInputError (ROI_EMPTY, ROI_OUT_OF_BOUNDS) at once, and for a file that is too
+        large for a chunk ResourceError (SOURCE_UNAVAILABLE); what else when its result is asked
+        for.
         """
         bounds = self.level_bounds(level)
         if roi.is_empty:
@@ -126,6 +129,7 @@ class Volume:
                 ErrorKind.ROI_OUT_OF_BOUNDS,
             )
         array = self._arrays[level]
+        self._check_files(roi, level)
 
         def finish(future: ts.Future[NDArray[np.generic]]) -> NDArray[np.generic]:
             try:
@@ -139,6 +143,30 @@ class Volume:
             return np.ascontiguousarray(voxels, dtype=self.dtype)
 
         return PendingRead(array[roi.slices()].read(order="C"), finish)
+
+    def _check_files(self, roi: Roi, level: int) -> None:
+        """Refuse to read files on this machine that would fill the memory."""
+        if not self._files:
+            return
+        last = min(level, self.stored_levels - 1)
+        fine, own = self.levels[last], self.levels[level]
+        by = [round(a / b) for a, b in zip(own.voxel_size, fine.voxel_size, strict=True)]
+        begin = [a * n for a, n in zip(roi.offset, by, strict=True)]
+        end = [min(a * n, side) for a, n, side in zip(roi.end, by, fine.shape, strict=True)]
+        files = self._files[last]
+        try:
+            if files is not None:
+                files.check(Roi.from_bounds(begin, end))
+        except BombError as err:
+            raise ResourceError(
+                f"The region {roi} of {self.url} at level {level} cannot be read: {err}. A chunk "
+                "of it is damaged; restore it or choose another region.",
+                ErrorKind.SOURCE_UNAVAILABLE,
+            ) from err
+
+    @cached_property
+    def _files(self) -> tuple[ChunkFiles | None, ...]:
+        return tuple(map(chunk_files, self._arrays[: self.stored_levels])) if self.stored else ()
 
     def read_chunk(self, level: int) -> Coordinate:
         """Return the box (z, y, x) that is fetched and decoded as one at a level."""

@@ -17,7 +17,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 from segmentation_backend.sources.redirects import NoRedirects
 
-__all__ = ["DocumentTooLargeError", "key_url", "read_web_document"]
+__all__ = [
+    "DocumentTooLargeError",
+    "certificates",
+    "key_url",
+    "read_body",
+    "read_web_document",
+    "without_user",
+]
 
 _TIMEOUT_S = 30.0
 _DEADLINE_S = 120.0
@@ -53,7 +60,7 @@ def read_web_document(url: str, limit: int) -> bytes | None:
     for pause in (*_PAUSES_S, None):
         try:
             with _open(url) as answer:
-                return _body(answer, limit, deadline)
+                return read_body(answer, limit, deadline)
         except HTTPError as err:
             err.close()
             if err.code in _MISSING:
@@ -78,26 +85,37 @@ def _refusal(error: HTTPError) -> str:
 
 def _open(url: str) -> HTTPResponse:
     opener = urllib.request.build_opener(
-        NoRedirects(), urllib.request.HTTPSHandler(context=_certificates())
+        NoRedirects(), urllib.request.HTTPSHandler(context=certificates())
     )
-    parts = urlsplit(url)
-    who, has_name, server = parts.netloc.rpartition("@")
+    address, who = without_user(url)
     # Some servers send away what says that it is a script.
-    headers = {"User-Agent": "mitoglance"}
-    if has_name:
-        headers["Authorization"] = f"Basic {b64encode(unquote(who).encode()).decode()}"
-    address = parts._replace(netloc=server).geturl()
-    request = urllib.request.Request(address, headers=headers)
+    request = urllib.request.Request(address, headers={"User-Agent": "mitoglance", **who})
     answer: HTTPResponse = opener.open(request, timeout=_TIMEOUT_S)
     return answer
 
 
+def without_user(url: str) -> tuple[str, dict[str, str]]:
+    """Return an address without the user and password in it, and the header that says them."""
+    parts = urlsplit(url)
+    who, has_name, server = parts.netloc.rpartition("@")
+    if not has_name:
+        return url, {}
+    header = f"Basic {b64encode(unquote(who).encode()).decode()}"
+    return parts._replace(netloc=server).geturl(), {"Authorization": header}
+
+
 @lru_cache(maxsize=1)
-def _certificates() -> ssl.SSLContext:
+def certificates() -> ssl.SSLContext:
+    """Return what servers under TLS are checked by."""
     return ssl.create_default_context()
 
 
-def _body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:
+def read_body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:
+    """Return the body of an answer, of which at most a byte more than `limit` is read.
+
+    Raises DocumentTooLargeError, TimeoutError at the `deadline` (`time.monotonic`) and
+    HTTPException for one that was cut.
+    """
     promised = answer.length
     if promised is not None and promised > limit:
         raise DocumentTooLargeError(f"{promised} bytes")
@@ -111,4 +129,6 @@ def _body(answer: HTTPResponse, limit: int, deadline: float) -> bytes:
             raise TimeoutError(f"not all of it came within {_DEADLINE_S:.0f} s")
     if promised is not None and len(body) < promised:
         raise HTTPException(f"{len(body)} of {promised} bytes arrived")
+    # `read1` leaves it open, and then nothing more can be asked on the same connection.
+    answer.close()
     return bytes(body)
