@@ -165,6 +165,15 @@ def objects(name: str, query: Values) -> ResponseReturnValue:
     return jsonify(ok=True, version=version, complete=complete, objects=rows)
 
 
+@blueprint.get("/<name>/classes")
+@takes(query=(Field("version", "integer", "The version to look at; the newest without it."),))
+def classes(name: str, query: Values) -> ResponseReturnValue:
+    """List the classes of a version's objects, as `class` names them; see the list of objects."""
+    version = _version_of(name, query["version"])
+    names = services().workspace.class_names(name, version)
+    return jsonify(ok=True, version=version, classes=names)
+
+
 @blueprint.get("/<name>/objects/<root>")
 @takes(
     query=(

@@ -1,18 +1,19 @@
-"""Which operation made a supervoxel: the first that gave it a voxel."""
+"""Which operation made a supervoxel (the first that gave it a voxel), and what operations noted."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import sqlalchemy as sa
 
 from segmentation_backend.database import read
 from segmentation_backend.labels import history
 from segmentation_backend.labels.operations import Operation
-from segmentation_backend.labels.schema import BRANCHES, SUPERVOXELS
+from segmentation_backend.labels.schema import BRANCHES, OPERATIONS, SUPERVOXELS
 from segmentation_backend.labels.storage import LabelStorage
 
-__all__ = ["makers_of"]
+__all__ = ["makers_of", "noted"]
 
 _ASKED = 500
 """Supervoxels asked for by one statement."""
@@ -41,3 +42,16 @@ def makers_of(
         wanted = set(made.values())
         operations = history.load_listed(connection, storage.volume_id, path, wanted)
     return {supervoxel: operations[at] for supervoxel, at in made.items() if at in operations}
+
+
+def noted(storage: LabelStorage, kind: str, fields: Collection[str]) -> list[dict[str, Any]]:
+    """Return fields of the provenance of every operation of a kind, on any branch, newest first.
+
+    A field that an operation did not note is None.
+    """
+    o = OPERATIONS.c
+    query = sa.select(*(o.provenance[field].label(field) for field in fields))
+    query = query.where(o.volume_id == storage.volume_id, o.kind == kind)
+    with read(storage.engine) as connection:
+        rows = connection.execute(query.order_by(o.operation_id.desc())).all()
+    return [dict(row._mapping) for row in rows]

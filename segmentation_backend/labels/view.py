@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from segmentation_backend.labels.agglomeration import Agglomeration
 from segmentation_backend.labels.chunks import CHUNK_SIDE, Chunk, chunk_roi, keys_over
 from segmentation_backend.labels.delta import ChunkKey, Edge
 from segmentation_backend.labels.ids import check_id
-from segmentation_backend.labels.makers import makers_of
+from segmentation_backend.labels.makers import makers_of, noted
 from segmentation_backend.labels.object_pages import Page
 from segmentation_backend.labels.operations import Operation
 from segmentation_backend.labels.statistics import ObjectStats, SupervoxelStatistics
@@ -189,6 +190,10 @@ class LabelView:
     def makers_of(self, supervoxels: Collection[int]) -> dict[int, Operation]:
         """Return the operation that made each supervoxel; those of a base are absent."""
         return makers_of(self.storage, self.version, supervoxels)
+
+    def noted(self, kind: str, fields: Collection[str]) -> list[dict[str, Any]]:
+        """Return fields that operations of a kind noted, newest first; see `makers.noted`."""
+        return noted(self.storage, kind, fields)
 
     # Objects
 

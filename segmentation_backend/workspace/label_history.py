@@ -22,6 +22,7 @@ from segmentation_backend.labels import (
     object_changes,
 )
 from segmentation_backend.workspace.editing import check_id
+from segmentation_backend.workspace.object_classes import classes_in
 
 __all__ = ["LabelHistory"]
 
@@ -40,6 +41,10 @@ class LabelHistory(ABC):
     def at(self, volume: str, version: int | None = None) -> LabelView:
         """Return the labels of a version (the newest without one), read-only."""
         return self.repository(volume).at(version)
+
+    def class_names(self, volume: str, version: int | None = None) -> list[str]:
+        """Return the classes that runs looked for and that objects of a version are of."""
+        return classes_in(self.at(volume, version))
 
     def operations(
         self,

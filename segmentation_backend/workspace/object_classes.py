@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from segmentation_backend.labels import LabelView, ObjectStats, Operation
 
-__all__ = ["class_ranges", "classes_of", "of_class"]
+__all__ = ["class_ranges", "classes_in", "classes_of", "of_class"]
 
 _CUTS = 32
 """Cuts that are followed back: an object that was cut more often has a class nobody knows."""
+
+_LOOKED_UP = 500
+"""Ids of a class that are looked up at a time."""
+_LOOK_UPS = 40
+"""Look-ups for a class after which nothing of it is taken to be left."""
 
 
 def class_ranges(
@@ -61,6 +67,29 @@ def classes_of(view: LabelView, roots: Iterable[int]) -> dict[int, str]:
             break
         followed = onwards
     return found
+
+
+def classes_in(view: LabelView) -> list[str]:
+    """Return the names of the classes that objects of a version are of, in alphabetical order.
+
+    It goes by what runs found and is still there. Cut-off parts are of the class of what is left.
+    """
+    ids: dict[str, list[range]] = {}
+    present: set[str] = set()
+    for run in view.noted("segment", ("classes", "class_name")):
+        if run["classes"] is None and run["class_name"] is not None:
+            present.add(str(run["class_name"]))  # of an earlier release, which kept no ids
+        for known in run["classes"] or ():
+            ranges = [range(int(first), int(last) + 1) for first, last in known["ids"]]
+            ids.setdefault(str(known["class_name"]), []).extend(ranges)
+    present.update(name for name in ids if name not in present and _is_any_left(view, ids[name]))
+    return sorted(present)
+
+
+def _is_any_left(view: LabelView, ids: Iterable[range]) -> bool:
+    each = chain.from_iterable(ids)
+    batches = iter(lambda: list(islice(each, _LOOKED_UP)), [])
+    return any(view.statistics_of(asked) for asked in islice(batches, _LOOK_UPS))
 
 
 def of_class(

@@ -111,12 +111,17 @@ export class Api {
   }
 
   /**
-   * @param {{version: number, sort: string, limit: number, after?: string}} query
+   * @param {{version: number, sort: string, limit: number, after?: string, class?: string}} query
    * @returns {Promise<import("./types.js").ObjectRow[]>}
    */
   async objects(query) {
     const text = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, `${value}`]));
     return (await this.request("GET", `${this.volume}/objects?${text}`)).objects;
+  }
+
+  /** @param {number} version @returns {Promise<string[]>} the classes that its objects are of */
+  async classes(version) {
+    return (await this.request("GET", `${this.volume}/classes?version=${version}`)).classes;
   }
 
   /** @param {Zyx[]} sources @param {Zyx[]} sinks @param {number} base_version */

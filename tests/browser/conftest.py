@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -100,13 +102,23 @@ def second_context(
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the volume `tissue`: synthetic EM whose true mitochondria are version 1."""
+    """A server with the volume `tissue`: synthetic EM whose true mitochondria are version 1.
+
+    And `kinds`, the same, whose objects are of two classes.
+    """
     data_dir = tmp_path_factory.mktemp("labelled")
     em = synthetic_em(SHAPE, seed=3)
     source = data_dir / "tissue.npz"
     np.savez(source, em=em.em)
     _import(source, "tissue", data_dir)
     _commit_labels(data_dir, "tissue", em.mitochondria)
+    half = int(em.mitochondria.max()) // 2
+    classes = [
+        {"class_name": "mitochondrion", "ids": [["1", str(half)]]},
+        {"class_name": "lipid droplet", "ids": [[str(half + 1), str(em.mitochondria.max())]]},
+    ]
+    _register(source, "kinds", data_dir)
+    _commit_labels(data_dir, "kinds", em.mitochondria, "segment", {"classes": classes})
     yield from _serve(data_dir)
 
 
@@ -167,7 +179,18 @@ def _import(source: Path, name: str, data_dir: Path) -> None:
     # fmt: on
 
 
-def _commit_labels(data_dir: Path, name: str, labels: np.ndarray[Any, Any]) -> None:
+def _register(source: Path, name: str, data_dir: Path) -> None:
+    with closing(Workspace(data_dir)) as workspace:
+        workspace.register(name, str(source), dataset="em", voxel_size=(10.0, 10.0, 10.0))
+
+
+def _commit_labels(
+    data_dir: Path,
+    name: str,
+    labels: np.ndarray[Any, Any],
+    kind: str = "import",
+    provenance: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     workspace = Workspace(data_dir)
     info = workspace.volume(name)
     repository = LabelRepository(
@@ -178,7 +201,7 @@ def _commit_labels(data_dir: Path, name: str, labels: np.ndarray[Any, Any]) -> N
     # Of the last one nothing is known.
     sure = {n: Confidence.of(0.97 - n % 5 / 10, 1 - n % 2 / 3) for n in range(1, labels.max())}
     delta = import_labels(repository.at(), roi, labels, first, confidences=sure)
-    repository.commit(delta, OperationMeta(kind="import", user="setup"))
+    repository.commit(delta, OperationMeta(kind=kind, user="setup", provenance=dict(provenance)))
     workspace.close()
 
 

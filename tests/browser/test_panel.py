@@ -170,7 +170,40 @@ def test_the_least_sure_objects_are_listed_first_and_shown_by_a_click(
     unknown = next(o["id"] for o in expected if o["probability"] is None)
     row = opened.locator(f".object[data-id='{unknown}']")
     assert row.locator(".figure").inner_text().strip() == "–"
+    assert not opened.get_by_label("Class of the objects").is_visible(), "there is no choice"
     opened.keyboard.press("Escape")
+
+
+def test_objects_of_one_class_are_listed_by_keyboard(
+    page: Page, labelled: Server, shot: Callable[..., Path]
+) -> None:
+    open_volume(page, labelled.url, "kinds")
+    page.locator("details", has_text="All objects").locator("summary").click()
+    choice = page.get_by_label("Class of the objects")
+    choice.wait_for(timeout=10_000)
+    assert choice.locator("option").all_inner_texts() == [
+        "All classes", "lipid droplet", "mitochondrion",
+    ]  # fmt: skip
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.wait_for_timeout(250)  # until colours have faded over
+        shot(f"classes-{scheme}")
+    page.get_by_label("Order of the objects").focus()
+    page.keyboard.press("Tab")
+    # Pressed again before the first answer is there: what counts is what was chosen last.
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    path = "/volumes/kinds/objects?sort=probability&limit=50"
+    found = labelled.request("GET", f"{path}&class=mitochondrion")["objects"]
+    ids = [row["id"] for row in found]
+    wait_until(
+        page,
+        lambda: page.locator(".object").evaluate_all("all => all.map(e => e.dataset.id)") == ids,
+        10,
+        "the objects of the class alone",
+    )
+    assert choice.input_value() == "mitochondrion"
+    assert 0 < len(ids) < len(labelled.request("GET", path)["objects"])
 
 
 def test_help_lists_the_bound_keys_and_closes_with_escape(

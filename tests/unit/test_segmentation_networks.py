@@ -190,6 +190,12 @@ def test_all_classes_are_found_in_one_run_that_sees_each_tile_once(
     assert np.array_equal(workspace.cutout("cell", roi) == dark[0].root, em < 50)
     following = workspace.objects("cell", class_name="bright", limit=1, after=bright[0].root)
     assert following == [bright[1]]
+    names, before = workspace.class_names("cell"), workspace.head("cell")
+    assert {"bright", "dark"} <= set(names)
+    workspace.delete("cell", [o.root for o in workspace.objects("cell", class_name="dark")], ANA)
+    assert workspace.class_names("cell") == [name for name in names if name != "dark"]
+    assert workspace.class_names("cell", before) == names
+    workspace.undo("cell", ANA)
     assert all(o.confidence is not None for o in bright + dark)
     # Each class has its blocks: the other one alone is known now.
     calls.clear()

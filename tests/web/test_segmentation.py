@@ -53,6 +53,8 @@ def test_a_named_class_engine_and_preset_stand_in_the_provenance(
         assert (provenance["class_id"], provenance["class_name"]) == (1, "mitochondrion")
         assert provenance["engine_used"] == "eager"
         assert provenance["preset"] == more.get("preset")
+    assert api.get(f"{V}/classes")["classes"] == ["mitochondrion"]
+    assert api.get(f"{V}/classes?version=1") == {"ok": True, "version": 1, "classes": []}
 
 
 def test_a_second_attempt_after_the_commit_commits_nothing(

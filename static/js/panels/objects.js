@@ -32,6 +32,9 @@ function confidence({ probability, agreement }) {
   return { figure, title: `The network's mean probability is ${figure}${planes}` };
 }
 
+/** @param {string} value @param {string} text */
+const option = (value, text) => h("option", { text, attributes: { value } });
+
 /**
  * @param {HTMLElement} root
  * @param {import("../types.js").Context} context
@@ -44,33 +47,45 @@ export function mountObjects(root, context) {
   /** The version that they are of; null while none was read. */
   let version = /** @type {number | null} */ (null);
   let isLoading = false;
+  /** Whether something else was chosen meanwhile. */
+  let isOutdated = false;
+  /** @type {string[]} the classes that there are to choose from */
+  let classes = [];
 
   const order = h("select", { attributes: { "aria-label": "Order of the objects" }, on: { change: () => void load(false) } },
-    ...ORDERS.map(([value, text]) => h("option", { text, attributes: { value } })));
+    ...ORDERS.map(([value, text]) => option(value, text)));
+  const only = h("select", { attributes: { "aria-label": "Class of the objects", hidden: true }, on: { change: () => void load(false) } },
+    option("", "All classes"));
   const hint = h("p", { class: "hint", text: "Nothing is segmented yet." });
   const list = h("ul", { class: "objects", attributes: { "aria-label": "Objects" } });
   const more = button({ label: "More", kind: "small", onClick: () => void load(true) });
   const details = h("details", { class: "split", on: { toggle: () => void refresh() } },
-    h("summary", { text: "All objects" }), h("div", { class: "field" }, order), hint, list, more);
+    h("summary", { text: "All objects" }), h("div", { class: "field" }, order, only), hint, list, more);
   root.append(h("section", { class: "card", attributes: { "aria-label": "Objects" } }, details));
 
   /** @param {State} state */
   const shownVersion = ({ session, head }) => session.pinned_version ?? head;
 
   async function refresh() {
-    if (details.open && version !== shownVersion(store.state)) await load(false);
+    if (!isLoading && details.open && version !== shownVersion(store.state)) await load(false);
   }
 
   /** @param {boolean} isMore the next page of the same version; else from the start, as many as before */
   async function load(isMore) {
-    if (isLoading) return;
+    if (isLoading) {
+      isOutdated ||= !isMore;
+      return;
+    }
     isLoading = true;
+    isOutdated = false;
     list.setAttribute("aria-busy", "true");
     const wanted = isMore && version !== null ? version : shownVersion(store.state);
     const last = isMore ? objects.at(-1)?.id : undefined;
     const limit = isMore ? PAGE : Math.min(Math.max(PAGE, objects.length), MOST_AGAIN);
     try {
-      const found = await api.objects({ version: wanted, sort: order.value, limit, ...(last ? { after: last } : {}) });
+      if (wanted !== version) offer(await api.classes(wanted));
+      const found = await api.objects({ version: wanted, sort: order.value, limit,
+        ...(last ? { after: last } : {}), ...(only.value ? { class: only.value } : {}) });
       objects = isMore ? [...objects, ...found] : found;
       version = wanted;
       more.hidden = found.length < limit;
@@ -81,10 +96,22 @@ export function mountObjects(root, context) {
       isLoading = false;
       list.removeAttribute("aria-busy");
     }
+    if (isOutdated) await load(false);
+  }
+
+  /** Let people choose among classes, where there are several. @param {string[]} names */
+  function offer(names) {
+    if (names.join("\n") === classes.join("\n")) return;
+    classes = names;
+    const chosen = names.length > 1 && names.includes(only.value) ? only.value : "";
+    only.replaceChildren(option("", "All classes"), ...names.map((name) => option(name, name)));
+    only.value = chosen;
+    only.hidden = names.length < 2;
   }
 
   function draw() {
     hint.hidden = objects.length > 0;
+    hint.textContent = only.value ? "No object is of this class." : "Nothing is segmented yet.";
     list.hidden = objects.length === 0;
     // What is said of an object may have changed: only rows that say the same are kept.
     const several = new Set(objects.map((object) => object.class)).size > 1;
