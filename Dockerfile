@@ -18,7 +18,7 @@ ENV PATH=/opt/mitoglance/bin:$PATH \
     MITOGLANCE_DATA_DIR=/data \
     MITOGLANCE_HOST=0.0.0.0 \
     MITOGLANCE_PORT=8080 \
-    NUMBA_CACHE_DIR=/tmp/numba \
+    NUMBA_CACHE_DIR=/data/caches/numba \
     PYTHONUNBUFFERED=1
 USER mitoglance
 VOLUME /data

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import CancelledError
 from multiprocessing import resource_tracker
@@ -16,13 +17,17 @@ import dask
 import distributed
 
 from app.config import Config
-from app.worker import run_job, warm_up
+from app.worker import COMPILING, run_job, warm_up
+from segmentation_backend.workspace import FIRST_TIME, READY_STEPS
 
 __all__ = ["DaskCompute"]
 
 _SLOTS_EVERY_S = 2.0
 _FIRST_SLOT_EVERY_S = 0.1
 """While there is no worker, someone may be waiting for it."""
+
+_TRIES = 20
+"""How often a step of getting ready may be left for a job's sake before nobody begins it again."""
 
 _dask: Any = distributed
 """Dask's own methods carry no types."""
@@ -68,7 +73,10 @@ class DaskCompute:
         self._place = (config.database_url, str(config.data_dir), config.packs)
         self._cluster: Any = None if config.scheduler else _local_cluster(config)
         self._client = _dask.Client(config.scheduler or self._cluster, set_as_default=False)
-        self._warmed: Any = None
+        self._steps: dict[str, Any] = {}
+        """What a worker of one's own does before anybody asks."""
+        self._compiles = threading.Event()
+        self._client.subscribe_topic(COMPILING, lambda _event: self._compiles.set())
         self._slots = 0
         self._slots_until = 0.0
 
@@ -85,7 +93,24 @@ class DaskCompute:
                 signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGINT}
             )
             self._cluster.scale(1)
-            self._warmed = self._client.submit(warm_up, *self._place, pure=False)
+            for number, step in enumerate(READY_STEPS, 1):
+                self._prepare(step, number, _TRIES)
+
+    def preparing(self) -> str | None:
+        """Return what is to be said of a job that the worker is not ready for; None when it is."""
+        if all(step.done() for step in list(self._steps.values())):
+            return None
+        return FIRST_TIME if self._compiles.is_set() else "Getting ready"
+
+    def _prepare(self, step: str, number: int, tries: int) -> None:
+        def again(done: Any) -> None:  # noqa: ANN401  (untyped in Dask)
+            if done.status == "finished" and not done.result() and tries > 1:
+                self._prepare(step, number, tries - 1)
+
+        # Jobs go first, and steps in their order.
+        future = self._client.submit(warm_up, *self._place, step, pure=False, priority=-number)
+        self._steps[step] = future
+        future.add_done_callback(again)
 
     def slots(self) -> int:
         """Return the number of worker threads there are."""

@@ -51,6 +51,10 @@ class Compute(Protocol):
         """Start a job on a worker."""
         ...
 
+    def preparing(self) -> str | None:
+        """Return what workers do before they begin with a job, if anything, for its message."""
+        ...
+
 
 class Dispatcher:
     """One per launcher; several on one database share the work."""
@@ -61,6 +65,8 @@ class Dispatcher:
         self._jobs = jobs
         self._compute = compute
         self._running: dict[str, tuple[Job, Outcome]] = {}
+        self._said: dict[str, str] = {}
+        """The message of jobs that no worker has begun with, as far as is known here."""
         self._next_beat = 0.0
         self._busy_until = 0.0
         self._stopping = threading.Event()
@@ -92,7 +98,9 @@ class Dispatcher:
             if job is None:
                 break
             self._running[job.job_id] = (job, self._compute.submit(job.job_id, job.attempts))
+            self._said[job.job_id] = job.message
             self._busy_until = time.monotonic() + BUSY_FOR_S
+        self._explain()
 
     def pause_s(self) -> float:
         """Return how long to rest before the next look."""
@@ -117,7 +125,15 @@ class Dispatcher:
                 _log.warning("job %s, attempt %d: %s", job_id, job.attempts, reason)
                 self._jobs.give_back(now, reason)
             outcome.release()
-            del self._running[job_id]
+            del self._running[job_id], self._said[job_id]
+
+    def _explain(self) -> None:
+        """Say of jobs that wait for a worker to be ready what they wait for."""
+        words = self._compute.preparing()
+        for job_id, said in self._said.items():
+            if words is not None and words != said:
+                self._jobs.reword(self._running[job_id][0], said, words)
+                self._said[job_id] = words
 
     def _run(self) -> None:
         while not self._stopping.wait(self.pause_s()):

@@ -195,6 +195,12 @@ class JobStore:
         with read(self._engine) as connection:
             return connection.scalar(sa.select(_jobs.c.job_id).where(waiting).limit(1)) is not None
 
+    def someone_asked(self) -> bool:
+        """Whether there is a job, queued or running, that somebody waits for."""
+        asked = _jobs.c.state.in_(("queued", "running")) & (_jobs.c.kind != "warm")
+        with read(self._engine) as connection:
+            return connection.scalar(sa.select(_jobs.c.job_id).where(asked).limit(1)) is not None
+
     def count_by_state(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
         query = sa.select(_jobs.c.state, sa.func.count()).group_by(_jobs.c.state)
@@ -249,6 +255,13 @@ class JobStore:
         )
         with write(self._engine) as connection:
             return connection.execute(changed).rowcount == 1
+
+    def reword(self, job: Job, said: str, words: str) -> None:
+        """Change the message of a running job's attempt, if it is still what was said before."""
+        same = (_jobs.c.job_id == job.job_id) & (_jobs.c.attempts == job.attempts)
+        unchanged = (_jobs.c.state == "running") & (_jobs.c.message == said)
+        with write(self._engine) as connection:
+            connection.execute(_jobs.update().where(same, unchanged).values(message=words))
 
     def give_back(self, job: Job, reason: str) -> bool:
         """Queue a running job again, or give it up after `MAX_ATTEMPTS`; False when it ended."""

@@ -10,12 +10,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import distributed
+
 from app.config import cloud_settings
 from app.jobs import Job, JobStore
 from segmentation_backend.errors import ErrorKind, SegmentationError
-from segmentation_backend.workspace import EditContext, FoundSoFar, SegmentationPlan, Workspace
+from segmentation_backend.workspace import (
+    FIRST_TIME,
+    EditContext,
+    FoundSoFar,
+    SegmentationPlan,
+    Workspace,
+    on_compiling,
+)
 
-__all__ = ["run_job", "warm_up"]
+__all__ = ["COMPILING", "run_job", "warm_up"]
+
+COMPILING = "mitoglance-compiling"
+"""The topic under which a worker says that it compiles."""
 
 REPORT_EVERY_S = 0.15
 """Progress is a database write; nobody sees more than a few a second."""
@@ -25,6 +37,10 @@ _log = logging.getLogger(__name__)
 
 class _Cancelled(BaseException):
     """Leaves a run between two blocks; no error, so nothing that handles errors may stop it."""
+
+
+class _MakesWay(BaseException):
+    """Leaves what can be done later; no error either."""
 
 
 def run_job(
@@ -42,9 +58,27 @@ def run_job(
         jobs.update(job_id, attempt, _run(workspace, jobs, job))
 
 
-def warm_up(database_url: str | None, data_dir: str, packs: str | None) -> None:
-    """Do beforehand what the first job would have to wait for."""
-    _workspace(database_url, data_dir, packs).warm_up()
+def warm_up(database_url: str | None, data_dir: str, packs: str | None, step: str) -> bool:
+    """Do beforehand a part of what the first jobs would have to wait for.
+
+    Where it takes long it makes way for a job, which may need something else; returns whether it
+    was done. Dask tells whoever subscribed to `COMPILING`.
+    """
+    worker: Any = distributed.get_worker()
+    workspace = _workspace(database_url, data_dir, packs)
+    jobs = JobStore(workspace.engine)
+
+    def tell() -> None:
+        worker.log_event(COMPILING, step)
+        if jobs.someone_asked():
+            raise _MakesWay
+
+    try:
+        with on_compiling(tell):
+            workspace.warm_up(step)
+    except _MakesWay:
+        return False
+    return True
 
 
 @cache
@@ -75,6 +109,13 @@ def _segmented(workspace: Workspace, jobs: JobStore, job: Job) -> dict[str, Any]
     """Return what is to be said of a job that was done."""
     plan = SegmentationPlan.from_json(json.loads(job.plan))
     reporter = _Reporter(jobs, job)
+    with on_compiling(reporter.first_time):
+        return _run_plan(workspace, job, plan, reporter)
+
+
+def _run_plan(
+    workspace: Workspace, job: Job, plan: SegmentationPlan, reporter: _Reporter
+) -> dict[str, Any]:
     if plan.is_rehearsal:
         change = workspace.rehearse(plan, progress=reporter)
         return {"message": str(change), "result": json.dumps(change.to_json())}
@@ -111,16 +152,21 @@ class _Reporter:
         self._jobs = jobs
         self._job = job
         self._written = 0.0
+        self._share = 0.0
         self.found: FoundSoFar | None = None
         """What there is to look at already."""
+
+    def first_time(self) -> None:
+        """Say what takes so long."""
+        self(self._share, FIRST_TIME)
 
     def __call__(self, share: float, message: str) -> None:
         """Take `share` (0 to 1) of the work as done."""
         now = time.monotonic()
         if now - self._written < REPORT_EVERY_S:
             return
-        self._written = now
-        values: dict[str, Any] = {"progress": min(1.0, max(0.0, share)), "message": message}
+        self._written, self._share = now, min(1.0, max(0.0, share))
+        values: dict[str, Any] = {"progress": self._share, "message": message}
         if self.found is not None and any(_shown(self.found).values()):
             values["result"] = json.dumps(_shown(self.found))
         mine = self._jobs.update(self._job.job_id, self._job.attempts, values)

@@ -7,7 +7,13 @@ import json
 
 from app.options import Subparsers, add_command, add_settings, config_of, corner, region
 from app.terminal import complain, progress_bar, say
-from segmentation_backend.workspace import EditContext, Workspace, parse_sections
+from segmentation_backend.workspace import (
+    FIRST_TIME,
+    EditContext,
+    Workspace,
+    on_compiling,
+    parse_sections,
+)
 from segmentation_backend.workspace.model_library import chosen_first
 
 __all__ = ["add", "run"]
@@ -87,7 +93,10 @@ def run(args: argparse.Namespace) -> int:
             class_name=args.class_name,
             preset=args.preset,
         )
-        with progress_bar(f"Segmenting {args.volume}") as progress:
+        with (
+            progress_bar(f"Segmenting {args.volume}") as progress,
+            on_compiling(lambda: progress(0.0, FIRST_TIME)),
+        ):
             operation = workspace.segment(plan, EditContext(config.user, args.request_id), progress)
     finally:
         workspace.close()

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from segmentation_backend.compiled import njit
 from segmentation_backend.geometry import Coordinate
 
 __all__ = [

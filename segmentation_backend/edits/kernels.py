@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from segmentation_backend.compiled import njit
 
 __all__ = ["draw_stroke", "paired_runs", "spread"]
 

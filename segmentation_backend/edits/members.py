@@ -12,8 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from segmentation_backend.compiled import njit
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.labels import CHUNK_SIDE, ChunkKey, LabelView
 from segmentation_backend.labels.staging import Write

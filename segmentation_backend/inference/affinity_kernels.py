@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from segmentation_backend.compiled import njit
 
 __all__ = ["flood"]
 
@@ -31,7 +32,7 @@ def flood(
     return np.ascontiguousarray(spread[1:-1, 1:-1, 1:-1])
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _spread(
     labels: NDArray[np.uint32],
     ground: NDArray[np.uint16],
@@ -61,7 +62,7 @@ def _spread(
                     _queue(ends, after, min(level, int(ground[other])), int(other))
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _queue(ends: NDArray[np.int64], after: NDArray[np.int64], level: int, place: int) -> None:
     after[place] = -1
     if ends[level, 0] < 0:

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from segmentation_backend.compiled import njit
 
 __all__ = ["collect_cells", "count_labels", "paint_cells"]
 
@@ -73,7 +74,9 @@ def _with_room(cells: Integers, slots: Integers, n: int) -> tuple[Integers, Inte
     if n + _BLOCK**3 <= cells.shape[0]:
         return cells, slots
     more = np.empty((2 * cells.shape[0], 4), np.int64)
-    more[:n] = cells[:n]
+    for k in range(n):
+        for column in range(4):
+            more[k, column] = cells[k, column]
     wider = np.full(2 * slots.size, -1, np.int64)
     for k in range(n):
         wider[_slot(wider, more, more[k, 0], more[k, 1], more[k, 2])] = k

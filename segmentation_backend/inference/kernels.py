@@ -3,6 +3,9 @@
 Pieces are made of runs (a row, its first pixel, the pixel after its last, a group), so that only
 two steps touch every pixel: finding the runs, and writing the result. Nothing here depends on the
 number of objects.
+
+Rows are copied by loops: of assignments to slices, and of sorting, numba compiles so much that a
+new environment waits for it by the second.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from segmentation_backend.compiled import njit
 
 __all__ = [
     "collect_borders",
@@ -178,8 +182,10 @@ def group_by_votes(territory: Labels, offsets: Floats, stride: int) -> Labels:
 
 @njit(cache=True, nogil=True)
 def _grown(table: Integers) -> Integers:
-    larger = np.empty((2 * table.shape[0], table.shape[1]), table.dtype)
-    larger[: table.shape[0]] = table
+    larger = np.empty((2 * table.shape[0], table.shape[1]), np.int64)
+    for row in range(table.shape[0]):
+        for column in range(table.shape[1]):
+            larger[row, column] = table[row, column]
     return larger
 
 
@@ -222,7 +228,8 @@ def find_runs(mask: Mask, groups: Labels, stride: int) -> tuple[Integers, Intege
         if runs.shape[0] < n + width:
             runs = _grown(runs)
         n = _row_runs(mask[y], groups[y // stride], stride, runs, n)
-        runs[rows[y] : n, 0] = y
+        for run in range(rows[y], n):
+            runs[run, 0] = y
         rows[y + 1] = n
     return runs[:n], rows
 
@@ -316,7 +323,8 @@ def paint_runs(runs: Integers, labels: Integers, shape: tuple[int, int]) -> Labe
     out = np.zeros(shape, np.int32)
     for run in range(runs.shape[0]):
         if labels[run]:
-            out[runs[run, 0], runs[run, 1] : runs[run, 2]] = labels[run]
+            for x in range(runs[run, 1], runs[run, 2]):
+                out[runs[run, 0], x] = labels[run]
     return out
 
 
@@ -344,9 +352,12 @@ def median_of(stack: Floats, rows: Integers) -> Floats:
     for first in range(0, length, _CHUNK):
         width = min(_CHUNK, length - first)
         for k in range(count):
-            buffer[k, :width] = stack[rows[k], first : first + width]
+            row = stack[rows[k]]
+            for x in range(width):
+                buffer[k, x] = row[first + x]
         for settled in range(half + 1):
             for k in range(count - 1 - settled):
                 _sort_pair(buffer[k], buffer[k + 1], width)
-        out[first : first + width] = buffer[half, :width]
+        for x in range(width):
+            out[first + x] = buffer[half, x]
     return out

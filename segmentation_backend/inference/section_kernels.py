@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from segmentation_backend.compiled import njit
 
 __all__ = [
     "most_below",
@@ -38,7 +39,8 @@ def number_section(section: npt.NDArray[np.int32], before: int, out: Ids) -> Int
             while x < section.shape[1] and section[y, x] == label:
                 x += 1
             if label <= 0:
-                out[y, first:x] = 0
+                for k in range(first, x):
+                    out[y, k] = 0
                 continue
             if numbers[label] == 0:
                 n += 1
@@ -49,7 +51,8 @@ def number_section(section: npt.NDArray[np.int32], before: int, out: Ids) -> Int
             row[2] = min(row[2], first)
             row[3] = y + 1
             row[4] = max(row[4], x)
-            out[y, first:x] = before + numbers[label]
+            for k in range(first, x):
+                out[y, k] = before + numbers[label]
     return table[:n]
 
 
@@ -79,7 +82,8 @@ def overlapping_runs(a: Ids, b: Ids) -> Integers:
     for y in range(a.shape[0]):
         if runs.shape[0] < n + a.shape[1]:
             larger = np.empty((2 * runs.shape[0], 3), np.int64)
-            larger[:n] = runs[:n]
+            for k in range(n):
+                larger[k, 0], larger[k, 1], larger[k, 2] = runs[k, 0], runs[k, 1], runs[k, 2]
             runs = larger
         n = _overlap_rows(a[y], b[y], runs, n)
     return runs[:n]
@@ -92,19 +96,23 @@ def most_below(place: Ids, section: Ids, profile: int) -> tuple[int, int]:
     Both arrays are the same box (h, w) of two sections; (0, 0) where nothing covers it, the smaller
     id on a tie.
     """
-    runs = overlapping_runs(np.where(place == profile, place, np.uint32(0)), section)
-    order = np.argsort(runs[:, 1])
-    best = 0
-    most = 0
-    k = 0
-    while k < order.size:
-        found = runs[order[k], 1]
-        pixels = 0
-        while k < order.size and runs[order[k], 1] == found:
-            pixels += runs[order[k], 2]
-            k += 1
-        if pixels > most:
-            best, most = found, pixels
+    height, width = place.shape
+    low, high = 2**32, 0
+    for y in range(height):
+        for x in range(width):
+            if section[y, x] != 0:
+                low, high = min(low, int(section[y, x])), max(high, int(section[y, x]))
+    # The ids of one section follow each other, so there are few between any two.
+    pixels = np.zeros(max(0, high - low + 1), np.int64)
+    best, most = 0, 0
+    for y in range(height):
+        for x in range(width):
+            if place[y, x] == profile and section[y, x] != 0:
+                found = int(section[y, x])
+                pixels[found - low] += 1
+                count = int(pixels[found - low])
+                if count > most or (count == most and found < best):
+                    best, most = found, count
     return best, most
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from segmentation_backend.compiled import njit
 from segmentation_backend.geometry import Coordinate
 from segmentation_backend.inference.parameters import InferenceParameters
 from segmentation_backend.inference.section_kernels import object_boxes
@@ -190,7 +190,9 @@ def _fill_object(
     height, width = before.shape
     # One row and column more on each side, all of it outside.
     crossed = np.zeros((height + 2, width + 2), np.bool_)
-    crossed[1:-1, 1:-1] = before == label
+    for y in range(height):
+        for x in range(width):
+            crossed[y + 1, x + 1] = before[y, x] == label
     waiting = np.empty(crossed.size, np.int64)
     _flood(crossed, 0, waiting)
     for start in range(crossed.size):

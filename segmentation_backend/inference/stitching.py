@@ -20,11 +20,11 @@ from typing import TypeAlias
 import cc3d
 import fastremap
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from segmentation_backend.compiled import njit
 from segmentation_backend.geometry import Coordinate, Roi
 from segmentation_backend.inference.grid import Block
 from segmentation_backend.inference.parameters import InferenceParameters

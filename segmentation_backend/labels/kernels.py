@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from segmentation_backend.compiled import njit
 
 __all__ = [
     "accumulate",

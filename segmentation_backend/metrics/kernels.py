@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from segmentation_backend.compiled import njit
 
 __all__ = ["COLUMNS", "count_pairs"]
 

@@ -4,10 +4,12 @@ from segmentation_backend.inference import parameter_descriptions
 from segmentation_backend.sources.catalogue import CatalogueView, Dataset
 from segmentation_backend.sources.catalogue_store import DatasetCatalogue
 from segmentation_backend.workspace.catalog import VolumeInfo
+from segmentation_backend.workspace.compiling import FIRST_TIME, on_compiling
 from segmentation_backend.workspace.drawn_regions import parse_sections
 from segmentation_backend.workspace.editing import EditContext
 from segmentation_backend.workspace.encoding import EncodedChunk, LabelForm, encode_nothing
 from segmentation_backend.workspace.found import FoundSoFar
+from segmentation_backend.workspace.getting_ready import READY_STEPS
 from segmentation_backend.workspace.image_chunks import ImageChunk, ImageChunks
 from segmentation_backend.workspace.planning import VOXEL_SIZES_NM, GreyRange, SegmentationPlan
 from segmentation_backend.workspace.previews import SplitPreview
@@ -17,7 +19,9 @@ from segmentation_backend.workspace.waiting import WaitingRoom
 from segmentation_backend.workspace.workspace import Workspace
 
 __all__ = [
+    "FIRST_TIME",
     "NO_LABELS",
+    "READY_STEPS",
     "VOXEL_SIZES_NM",
     "CatalogueView",
     "Dataset",
@@ -38,6 +42,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "encode_nothing",
+    "on_compiling",
     "parameter_descriptions",
     "parse_sections",
 ]

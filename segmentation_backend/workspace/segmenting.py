@@ -247,8 +247,8 @@ class Segmenting(ABC):
 
         warm_blocks(plan, self, progress)
 
-    def warm_up(self) -> None:
-        """Load the default network and run it on nothing, so that no user waits for that."""
-        from segmentation_backend.workspace.networks import warm_up
+    def warm_up(self, step: str) -> None:
+        """Do one of `READY_STEPS`, with the default network, so that no user waits for it."""
+        from segmentation_backend.workspace.getting_ready import get_ready
 
-        warm_up(default_model(self.models_dir), self.models_dir, self.volumes())
+        get_ready(step, default_model(self.models_dir), self.models_dir, self.volumes())

@@ -49,6 +49,7 @@ class Workers:
 
     def __init__(self, slots: int = 1) -> None:
         self.free = slots
+        self.words: str | None = None
         self.given: list[tuple[str, int]] = []
         self.outcomes: list[Outcome] = []
 
@@ -59,6 +60,9 @@ class Workers:
         self.given.append((job_id, attempt))
         self.outcomes.append(Outcome(done=False))
         return self.outcomes[-1]
+
+    def preparing(self) -> str | None:
+        return self.words
 
 
 def test_a_new_job_waits_in_the_queue(jobs: JobStore) -> None:
@@ -155,6 +159,26 @@ def test_a_dispatcher_looks_more_often_while_somebody_segments(jobs: JobStore) -
     assert dispatcher.pause_s() < POLL_S / 2
     dispatcher._busy_until -= BUSY_FOR_S
     assert dispatcher.pause_s() == POLL_S
+
+
+def test_a_job_says_what_its_worker_does_first_until_the_worker_begins(jobs: JobStore) -> None:
+    job_id = submit(jobs).job_id
+    workers = Workers()
+    dispatcher = Dispatcher(jobs, workers)
+    dispatcher.step()
+    assert jobs.get(job_id).message == "Starting"
+    for words in ("Getting ready", "Compiling"):
+        workers.words = words
+        dispatcher.step()
+        assert jobs.get(job_id).message == words
+    jobs.update(job_id, 1, {"message": "Block 1 of 2"})
+    workers.words = "Something else"
+    dispatcher.step()
+    assert jobs.get(job_id).message == "Block 1 of 2"
+    jobs.update(job_id, 1, {"state": "done"})
+    workers.outcomes[0].is_done = True
+    dispatcher.step()
+    assert jobs.get(job_id).state == "done"
 
 
 def test_a_job_whose_worker_died_runs_again(jobs: JobStore) -> None:

@@ -139,7 +139,7 @@ def test_warming_up_uses_the_tiles_of_the_volumes_that_there_are(
         return forward(self, x, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engines.FastNetwork, "forward", noted)
-    workspace.warm_up()
+    workspace.warm_up("network")
     assert set(seen) == {(1, 1, 64, 64)}
 
 

@@ -108,6 +108,9 @@ class _Here:
         run_job(config.database_url, str(config.data_dir), config.packs, job_id, attempt)
         return _Finished()
 
+    def preparing(self) -> None:
+        return None
+
 
 @pytest.fixture
 def dispatcher(parts: Services, config: Config) -> Dispatcher:
