@@ -23,6 +23,9 @@ import { h } from "./dom.js";
  */
 
 const FIRST_VIEW_MS = 1500;
+/** How long the panel waits for the viewer to know its layers, and then for the image. */
+const FIRST_STATE_MS = 600;
+const FIRST_CHUNKS_MS = 500;
 
 /** @param {State} state @returns {import("./types.js").Store} */
 function makeStore(state) {
@@ -81,6 +84,9 @@ async function start() {
   const api = new Api(prefix, session);
   const bridge = await connectBridge(session.label_layer);
   const live = new Live(api, bridge, store);
+  // What loads the view runs in this thread, too, and is held up while the panel is built.
+  await bridge.rest.begun(FIRST_STATE_MS);
+  await bridge.rest.within(FIRST_CHUNKS_MS);
   const notify = mountToasts(required("neuroglancer-container").parentElement ?? document.body);
   const places = followPlaces(api, bridge, store);
   const edits = makeEdits(store, live, notify, places);

@@ -8,6 +8,7 @@
 /** @typedef {import("./types.js").NgViewer} NgViewer */
 
 const LOOK_MS = 100;
+const STATE_LOOK_MS = 15;
 /** Without a layer by then, the view that was sent has none. */
 const STATE_WITHIN_MS = 3000;
 const LONGEST_MS = 60000;
@@ -22,6 +23,17 @@ export class Rest {
     this.begin = Date.now();
     /** @type {Promise<void> | null} */
     this.waiting = null;
+  }
+
+  /** @param {number} ms @returns {Promise<void>} when the viewer knows what to ask a source for, or when so long has passed */
+  async begun(ms) {
+    const end = Date.now() + ms;
+    while (!this.hasBegun() && Date.now() < end) await pause(STATE_LOOK_MS);
+  }
+
+  hasBegun() {
+    const { managedLayers } = this.viewer.layerManager;
+    return managedLayers.length > 0 && managedLayers.every(({ layer }) => (Object(layer).renderLayers?.length ?? 0) > 0);
   }
 
   /** @returns {Promise<void>} when everything on screen is loaded; all who wait look together */

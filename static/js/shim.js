@@ -8,6 +8,8 @@
  * reached the viewer is told nothing (it would cover the image with a warning and count seconds):
  * polls go on, ever more slowly, and the page hears of it by `mitoglance:connection`.
  *
+ * The first poll is sent at once, while the viewer's own scripts are on their way.
+ *
  * And gives the chunk worker its guard (guard.js), in place of the window's `Worker`; what the guard
  * has to say the page hears by `mitoglance:source`, and the page tells it by `mitoglance:labels` that
  * labels have changed.
@@ -17,6 +19,27 @@
   const VISIBLE_MS = 1000;
   const HIDDEN_MS = 10000;
   const SLOWEST_MS = 15000;
+
+  /** Once it could not reach a source, this browser reads through the server for a while. @param {URL} url */
+  function choosingTheWay(url) {
+    url.searchParams.set("poll", "1");
+    if (Number(localStorage.getItem("mitoglance-through-server")) > Date.now()) url.searchParams.set("direct", "no");
+    return url;
+  }
+
+  /** @returns {Promise<{messages: {k: string, g: string}[]} | null>} the first answer; null: ask as ever */
+  async function pollAhead() {
+    const [, token] = /\/v\/([^/]+)\/$/.exec(location.pathname) ?? [];
+    // A page with a state in its address keeps that one.
+    if (token === undefined || location.hash.length > 1) return null;
+    const url = choosingTheWay(new URL(`../../events/${token}?gc=&gs=`, location.href));
+    const answer = await fetch(url, { cache: "no-store" }).catch(() => null);
+    if (answer === null || !answer.ok) return null;
+    return answer.json();
+  }
+
+  /** @type {ReturnType<typeof pollAhead> | null} taken by the first poll */
+  let ahead = pollAhead().catch(() => null);
 
   class PollingEventSource extends EventTarget {
     static CONNECTING = 0;
@@ -39,12 +62,7 @@
       this.polling = false;
       this.again = false;
       this.timer = 0;
-      this.request = new URL(this.url, location.href);
-      this.request.searchParams.set("poll", "1");
-      // Once it could not reach a source, this browser reads through the server for a while.
-      if (Number(localStorage.getItem("mitoglance-through-server")) > Date.now()) {
-        this.request.searchParams.set("direct", "no");
-      }
+      this.request = choosingTheWay(new URL(this.url, location.href));
       this.now = () => void this.poll();
       addEventListener("mitoglance:poll", this.now);
       document.addEventListener("visibilitychange", this.now);
@@ -87,16 +105,25 @@
     async pollOnce() {
       let status = 0;
       try {
-        const answer = await fetch(this.request, { cache: "no-store" });
-        status = answer.status;
-        if (!answer.ok) throw new Error(`the server answered ${status}`);
-        const { messages } = await answer.json();
+        const known = await this.known();
+        const answer = known ? null : await fetch(this.request, { cache: "no-store" });
+        status = answer?.status ?? 200;
+        if (answer && !answer.ok) throw new Error(`the server answered ${status}`);
+        const { messages } = known ?? (await answer?.json());
         this.opened();
         for (const message of messages) this.deliver(message);
       } catch {
         this.failures = Math.min(this.failures + 1, 10);
         this.tell({ online: false, failures: this.failures, status });
       }
+    }
+
+    /** @returns {ReturnType<typeof pollAhead>} the answer to the first poll of the page, once, if that is what is asked */
+    async known() {
+      const first = ahead;
+      ahead = null;
+      const { searchParams } = this.request;
+      return searchParams.get("gc") === "" && searchParams.get("gs") === "" ? first : null;
     }
 
     opened() {

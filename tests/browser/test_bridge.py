@@ -168,6 +168,29 @@ def test_states_travel_by_short_polls_alone(page: Page, labelled: Server) -> Non
     assert not page.get_by_text("Connecting to Python server").is_visible()
 
 
+def test_the_first_poll_runs_ahead_of_the_viewer_which_asks_itself_where_that_fails(
+    page: Page, labelled: Server
+) -> None:
+    asked: list[str] = []
+
+    def fail_once(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/events/**", fail_once)
+    open_volume(page, labelled.url, "tissue")
+    # Only the viewer knows its own name.
+    assert ["&c=" in url or "?c=" in url for url in asked[:2]] == [False, True]
+    asked[:] = [""]
+    page.reload()
+    wait_for(page, "window.viewer?.layerManager.managedLayers.length > 1")
+    assert "gs=&" in asked[1]
+    assert all("gs=&" not in url for url in asked[2:])
+
+
 def test_a_link_recolours_in_the_next_frame_and_asks_for_no_chunk(
     opened: Page, labelled: Server
 ) -> None:
