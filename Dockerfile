@@ -24,6 +24,6 @@ USER mitoglance
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python3", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"MITOGLANCE_PORT\"]}/healthz', timeout=4)"]
+  CMD ["python3", "-c", "import os, http.client as h; c = h.HTTPConnection('localhost', int(os.environ['MITOGLANCE_PORT']), timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["mitoglance"]
 CMD ["serve", "--no-browser"]

@@ -14,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psutil
+from hostile_sizes import MB, SIDE
 
-MB = 2**20
-SIDE = 64
 _MOST_SENT = 400 * MB
 
 

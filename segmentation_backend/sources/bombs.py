@@ -14,6 +14,7 @@ __all__ = [
     "MOST_DEFLATED",
     "BombError",
     "Suspicion",
+    "blosc_size",
     "check_body",
     "check_deflated",
     "inflate",

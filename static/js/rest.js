@@ -49,7 +49,7 @@ export class Rest {
     return Promise.race([this.come(), pause(ms)]);
   }
 
-  /** Not more often: with each look the viewer takes in at once what has come, and does no else. */
+  /** Not more often: with each look the viewer takes in at once all that has come. */
   async look() {
     const end = Date.now() + LONGEST_MS;
     while (!this.isAtRest() && Date.now() < end) await pause(LOOK_MS);

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorstore as ts
-from hostile_web import MB, SIDE, HostileWeb, array, growth_below, hostile_web, zeros_packed
+from hostile_sizes import BOMB, BOX, CHUNK, MB, SIDE, WHOLE
+from hostile_web import HostileWeb, array, growth_below, hostile_web, zeros_packed
 from numcodecs import Blosc
 from PIL import Image
 
@@ -33,11 +34,6 @@ from segmentation_backend.sources.pyramids import open_spatial
 from segmentation_backend.sources.specs import Location, locate
 from segmentation_backend.sources.stores import open_context
 from segmentation_backend.sources.volume import open_volume
-
-BOMB = 160 * MB
-CHUNK = SIDE**3
-WHOLE = (SIDE,) * 3
-BOX = Roi((0, 0, 0), (8, 8, 8))
 
 
 @pytest.fixture

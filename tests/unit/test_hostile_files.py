@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import tifffile
-from hostile_web import MB, SIDE, HostileWeb, array, growth_below, hostile_web, zeros_packed
+from hostile_sizes import BOMB, BOX, CHUNK, MB, SIDE, WHOLE
+from hostile_web import HostileWeb, array, growth_below, hostile_web, zeros_packed
 
 from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
 from segmentation_backend.geometry import Roi
@@ -21,11 +22,6 @@ from segmentation_backend.sources import hdf5
 from segmentation_backend.sources.importing import import_image
 from segmentation_backend.sources.labels import open_labels
 from segmentation_backend.sources.volume import open_volume
-
-BOMB = 160 * MB
-CHUNK = SIDE**3
-WHOLE = (SIDE,) * 3
-BOX = Roi((0, 0, 0), (8, 8, 8))
 
 
 @pytest.fixture
