@@ -129,7 +129,7 @@ class Client:
     def get(self, path: str, tries: int = 60) -> dict[str, Any]:
         for _ in range(tries):
             with (
-                suppress(OSError, ValueError),
+                suppress(OSError, ValueError, http.client.HTTPException),
                 urllib.request.urlopen(self.base + path, timeout=20) as answer,
             ):
                 result: dict[str, Any] = json.load(answer)
