@@ -16,6 +16,7 @@ _ABSENT = {
     "label_erosion": 0,
     "label_dilation": 0,
     "fill_holes_in_segmentation": False,
+    "test_time_augmentation": False,
     "min_area": 0,
 }
 """What empanada lacks, or has and fails at; see `exact`."""

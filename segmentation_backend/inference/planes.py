@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from segmentation_backend.errors import ErrorKind, FormatError, ResourceError
 from segmentation_backend.inference.grid import Tiling
+from segmentation_backend.inference.mirrors import mean_of_views, views_of
 from segmentation_backend.inference.panoptic import Labels, Maps, segment_maps
 from segmentation_backend.inference.parameters import InferenceParameters
 
@@ -151,24 +152,36 @@ def predict_tiles(
     on_notice: Callable[[str], None] | None = None,
     channels: int | None = None,
 ) -> Iterator[Maps]:
-    """Yield the maps of normalised tiles (H, W) of one shape, in their order.
+    """Return the maps of normalised tiles (H, W) of one shape, in their order, as they come.
 
     The network always sees `batch` tiles, the last time some empty ones: how many there are must
     not choose other kernels, and with them other roundings. Where memory does not hold them, half
     as many are tried, and so on, of which `on_notice` is told in a few words; ResourceError
-    (OUT_OF_MEMORY) where one does not fit.
+    (OUT_OF_MEMORY) where one does not fit. With `test_time_augmentation` maps are the mean of what
+    the network makes of a tile and of its mirror images.
 
     Probabilities are of everything that is not background; with `channels`, the number that a
     network with several classes must give, they are (C, H, W).
     """
-    device = _device(network)
+    how = _Call(network, parameters.fine_boundaries, _device(network), channels)
     size = batch or batch_size(network)
+    if not parameters.test_time_augmentation:
+        return _predicted(tiles, size, how, on_notice)
+    return mean_of_views(_predicted(views_of(tiles), size, how, on_notice))
+
+
+def _predicted(
+    tiles: Iterable[NDArray[np.float32]],
+    size: int,
+    how: _Call,
+    on_notice: Callable[[str], None] | None,
+) -> Iterator[Maps]:
+    """Yield the network's maps of each of the tiles, as `predict_tiles` says."""
     source = iter(tiles)
     # On a GPU the next batch is computed while the caller works on this one.
-    ahead = 1 if device.type == "cuda" else 0
+    ahead = 1 if how.device.type == "cuda" else 0
     waiting: deque[list[_Answer]] = deque()
     while group := list(islice(source, size)):
-        how = _Call(network, parameters.fine_boundaries, device, channels)
         answers, fitting = _forward(group, size, how)
         if fitting < size and on_notice is not None:
             on_notice(f"batches of {fitting}, since memory is short")

@@ -23,6 +23,7 @@ const WORDS = /** @type {const} */ ([
     center_confidence_thr: ["Centre confidence"],
     min_distance_object_centers: ["Centre distance", "px"],
     fine_boundaries: ["Fine boundaries"],
+    test_time_augmentation: ["Mirror images"],
     semantic_only: ["Semantic only"],
   }],
   ["Linking sections · box, orthoplane", {

@@ -109,11 +109,13 @@ def test_heat_maps_lie_over_the_image_where_they_are_known(
     look_at(opened, (60, 90, 90), 0.35)
     unfold(opened)
     opened.get_by_label("Keep heat maps").check()
+    opened.get_by_label("Mirror images").check()
     unfold(opened)
-    assert chips(opened) == ["keep heat maps"]
+    assert sorted(chips(opened)) == ["keep heat maps", "mirror images"]
     tile(opened, "Slice").click()
     assert ended(opened).startswith("Done")
     assert sent[0]["maps"] is True
+    assert sent[0]["parameters"] == {"test_time_augmentation": True}
     layers = {layer["name"]: layer for layer in view_state(opened)["layers"]}
     assert layers["probability"]["type"] == layers["centres"]["type"] == "image"
     assert layers["probability"].get("visible", True)
