@@ -25,7 +25,7 @@ RESEARCH = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_research.pt",
-    sha256="259b3c979ec6a5ac15e4630753d72095389b9c065de4e4454c7ef6141d9be3e5",
+    sha256="8d700cf7b73fb370f3b91296c902cfc83e6c6154e06caad17fb3cbb2c9878b4d",
 )
 
 
