@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -14,6 +13,7 @@ from app.config import Config
 from app.direct_reading import DirectReading
 from app.job_waits import JobWaits
 from app.jobs import JobStore
+from app.own_files import OwnFiles, static_folder
 from app.routes import BLUEPRINTS
 from app.services import Services
 from app.sessions import SessionStore
@@ -62,6 +62,7 @@ def create_app(config: Config) -> Flask:
         instance=instance_id(workspace.engine),
     )
 
+    OwnFiles(app)
     errors.init_app(app)
     security.init_app(app)
     requests = metrics.init_app(app)
@@ -74,10 +75,3 @@ def create_app(config: Config) -> Flask:
         app.wsgi_app = proxied  # type: ignore[method-assign]
     app.wsgi_app = WarmImages(app.wsgi_app, parts, requests)  # type: ignore[method-assign]
     return app
-
-
-def static_folder() -> Path:
-    """Return the folder of our scripts and styles: in the package, or beside it in a checkout."""
-    here = Path(__file__).parent
-    packaged = here / "static"
-    return packaged if packaged.is_dir() else here.parent / "static"

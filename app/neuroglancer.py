@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from app.client_files import ClientFile
+from app.descriptions import descriptions_ahead, places_ahead
 from app.errors import error_body
 from app.requests import parse_json
 from app.services import services
@@ -79,9 +80,9 @@ def client_file(file: str) -> ResponseReturnValue:
 @blueprint.get("/events/<token>")
 def events(token: str) -> ResponseReturnValue:
     """Answer at once with what the client lacks: as server-sent events, or JSON for `?poll=1`."""
-    messages = _news(services().sessions.get(token))
+    messages, page_state = _news(services().sessions.get(token))
     if request.args.get("poll"):
-        response = jsonify(messages=messages)
+        response = jsonify(messages=messages, **_ahead(page_state))
     else:
         text = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
         response = Response(f"retry: 1000\n\n{text}", mimetype="text/event-stream")
@@ -89,7 +90,8 @@ def events(token: str) -> ResponseReturnValue:
     return response
 
 
-def _news(session: Session) -> list[dict[str, Any]]:
+def _news(session: Session) -> tuple[list[dict[str, Any]], str | None]:
+    """Return what the client lacks, and the state in it as text, `{origin}` not yet filled in."""
     messages: list[dict[str, Any]] = []
     config, generation = config_state()
     if request.args.get("gc") != generation:
@@ -98,12 +100,22 @@ def _news(session: Session) -> list[dict[str, Any]]:
     known = request.args.get("gs")
     own = f"{request.args.get('c', '')}/"
     if known is None or known == session.generation or session.generation.startswith(own):
-        return messages
+        return messages, None
     stored = session.view_state
     if request.args.get("direct") != "no":
         stored = services().direct.to_page(stored, request.host_url.rstrip("/"))
     state = fill_origin(stored)
-    return [*messages, {"k": "s", "s": state, "g": session.generation}]
+    return [*messages, {"k": "s", "s": state, "g": session.generation}], stored
+
+
+def _ahead(page_state: str | None) -> dict[str, Any]:
+    """Return what a page that has no state yet will ask for as soon as it has this one."""
+    if page_state is None or request.args.get("gs") != "":
+        return {}
+    return {
+        "documents": descriptions_ahead(page_state),
+        "places": places_ahead(page_state, request.host_url.rstrip("/")),
+    }
 
 
 @blueprint.post("/state/<token>")

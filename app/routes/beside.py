@@ -6,7 +6,8 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from app.answers import answer_chunk, answer_info
-from app.precomputed import LABEL_CHUNK, level_of, parse_chunk, volume_info
+from app.descriptions import beside_description
+from app.precomputed import LABEL_CHUNK, level_of, parse_chunk
 from app.routes.images import check_instance
 from app.services import services
 from segmentation_backend.geometry import Roi
@@ -20,17 +21,7 @@ blueprint = Blueprint("beside", __name__, url_prefix="/beside")
 @blueprint.get("/<name>/<layer>/info")
 def info(name: str, layer: str) -> ResponseReturnValue:
     """Describe published labels in precomputed's terms."""
-    parts = services()
-    return answer_info(
-        volume_info(
-            "segmentation",
-            "uint64",
-            parts.workspace.beside_levels(name, layer),
-            parts.instance,
-            encoding="compressed_segmentation",
-            chunk=LABEL_CHUNK,
-        )
-    )
+    return answer_info(beside_description(name, layer))
 
 
 @blueprint.get("/<name>/<layer>/<instance>/<int:level>/<chunk>")

@@ -7,7 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from app.answers import answer_chunk, answer_info
 from app.departures import still_wanted_by
-from app.precomputed import level_of, parse_chunk, volume_info
+from app.descriptions import image_description
+from app.precomputed import level_of, parse_chunk
 from app.services import services
 from segmentation_backend.errors import ErrorKind, NotFoundError, ReadOnlyError, ResourceError
 from segmentation_backend.geometry import Roi
@@ -21,11 +22,7 @@ blueprint = Blueprint("images", __name__, url_prefix="/image")
 @blueprint.get("/<name>/info")
 def info(name: str) -> ResponseReturnValue:
     """Describe the image in precomputed's terms."""
-    parts = services()
-    volume = parts.workspace.volume(name)
-    return answer_info(
-        volume_info("image", volume.dtype, volume.levels, parts.instance, encoding="raw")
-    )
+    return answer_info(image_description(name))
 
 
 @blueprint.get("/<name>/<instance>/<int:level>/<chunk>")

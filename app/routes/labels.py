@@ -6,8 +6,9 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.answers import answer_chunk, answer_info
+from app.descriptions import labels_description
 from app.label_address import find_labels
-from app.precomputed import LABEL_CHUNK, level_of, parse_chunk, volume_info
+from app.precomputed import LABEL_CHUNK, level_of, parse_chunk
 from app.routes.images import check_instance
 from app.services import services
 from segmentation_backend.geometry import Roi
@@ -21,21 +22,7 @@ blueprint = Blueprint("labels", __name__, url_prefix="/labels")
 @blueprint.get("/<source>/info")
 def info(source: str) -> ResponseReturnValue:
     """Describe the labels of a volume, or of `<volume>@<version>`, in precomputed's terms."""
-    parts = services()
-    labels = find_labels(source)
-    volume = parts.workspace.volume(labels.volume)
-    if labels.version is not None:
-        parts.workspace.at(labels.volume, labels.version)
-    return answer_info(
-        volume_info(
-            "segmentation",
-            "uint64",
-            volume.label_levels,
-            parts.instance,
-            encoding="compressed_segmentation",
-            chunk=LABEL_CHUNK,
-        )
-    )
+    return answer_info(labels_description(source))
 
 
 @blueprint.get("/<source>/<instance>/occupied")

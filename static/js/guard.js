@@ -55,6 +55,7 @@
     if (kind === "page") page = event.ports[0] ?? null;
     // In line with the viewer's own messages: what it asks for after this one has the new labels.
     else if (kind === "labels") occupied.clear();
+    else if (kind === "places") for (const [own, where] of Object.entries(event.data.places)) knowPlace(own, where);
     else return;
     event.stopImmediatePropagation();
   });
@@ -121,6 +122,11 @@
     const response = new Response(isBare ? null : body, { status, headers });
     // The viewer looks at it for redirections.
     return Object.defineProperty(response, "url", { value: url });
+  }
+
+  /** @param {string} own @param {Where} where as the page was told with its first state */
+  function knowPlace(own, where) {
+    if (!places.has(own)) places.set(own, Promise.resolve(where));
   }
 
   /** @param {string} own @returns {Promise<Where>} */

@@ -8,7 +8,9 @@
  * reached the viewer is told nothing (it would cover the image with a warning and count seconds):
  * polls go on, ever more slowly, and the page hears of it by `mitoglance:connection`.
  *
- * The first poll is sent at once, while the viewer's own scripts are on their way.
+ * The first poll is sent at once, while the viewer's own scripts are on their way. Its answer has what
+ * the viewer will ask for next, step by step: the documents that describe the layers, which are given
+ * to its `fetch`, and where chunks are, which the worker is told.
  *
  * And gives the chunk worker its guard (guard.js), in place of the window's `Worker`; what the guard
  * has to say the page hears by `mitoglance:source`, and the page tells it by `mitoglance:labels` that
@@ -19,6 +21,14 @@
   const VISIBLE_MS = 1000;
   const HIDDEN_MS = 10000;
   const SLOWEST_MS = 15000;
+  /** What came with the first state is not given to whoever asks later: it may have changed. */
+  const FRESH_MS = 20000;
+
+  /** @typedef {{messages: {k: string, g: string}[], documents?: Record<string, object | null>, places?: Record<string, object>}} News */
+
+  const realFetch = window.fetch.bind(window);
+  /** @type {Map<string, object | null>} documents by address, for one who asks; null: there is none */
+  const documents = new Map();
 
   /** Once it could not reach a source, this browser reads through the server for a while. @param {URL} url */
   function choosingTheWay(url) {
@@ -27,19 +37,39 @@
     return url;
   }
 
-  /** @returns {Promise<{messages: {k: string, g: string}[]} | null>} the first answer; null: ask as ever */
+  /** @returns {Promise<News | null>} the first answer; null: ask as ever */
   async function pollAhead() {
     const [, token] = /\/v\/([^/]+)\/$/.exec(location.pathname) ?? [];
     // A page with a state in its address keeps that one.
     if (token === undefined || location.hash.length > 1) return null;
     const url = choosingTheWay(new URL(`../../events/${token}?gc=&gs=`, location.href));
-    const answer = await fetch(url, { cache: "no-store" }).catch(() => null);
+    const answer = await realFetch(url, { cache: "no-store" }).catch(() => null);
     if (answer === null || !answer.ok) return null;
-    return answer.json();
+    /** @type {News} */
+    const news = await answer.json();
+    for (const [path, document] of Object.entries(news.documents ?? {})) {
+      documents.set(new URL(`../../${path}`, location.href).href, document);
+    }
+    setTimeout(() => documents.clear(), FRESH_MS);
+    return news;
   }
 
-  /** @type {ReturnType<typeof pollAhead> | null} taken by the first poll */
-  let ahead = pollAhead().catch(() => null);
+  /** @param {RequestInfo | URL} input @param {RequestInit} [init] @returns {Response | null} what came with the first state, once */
+  function taken(input, init) {
+    if (documents.size === 0 || input instanceof Request || (init?.method ?? "GET") !== "GET") return null;
+    const url = new URL(input, location.href).href;
+    const document = documents.get(url);
+    if (document === undefined || new Headers(init?.headers).has("range")) return null;
+    documents.delete(url);
+    const status = document === null ? 404 : 200;
+    const response = new Response(JSON.stringify(document), { status, headers: { "Content-Type": "application/json" } });
+    // The viewer looks at it for redirections.
+    return Object.defineProperty(response, "url", { value: url });
+  }
+
+  const first = pollAhead().catch(() => null);
+  /** @type {typeof first | null} taken by the first poll */
+  let ahead = first;
 
   class PollingEventSource extends EventTarget {
     static CONNECTING = 0;
@@ -106,7 +136,7 @@
       let status = 0;
       try {
         const known = await this.known();
-        const answer = known ? null : await fetch(this.request, { cache: "no-store" });
+        const answer = known ? null : await realFetch(this.request, { cache: "no-store" });
         status = answer?.status ?? 200;
         if (answer && !answer.ok) throw new Error(`the server answered ${status}`);
         const { messages } = known ?? (await answer?.json());
@@ -120,10 +150,10 @@
 
     /** @returns {ReturnType<typeof pollAhead>} the answer to the first poll of the page, once, if that is what is asked */
     async known() {
-      const first = ahead;
+      const untaken = ahead;
       ahead = null;
       const { searchParams } = this.request;
-      return searchParams.get("gc") === "" && searchParams.get("gs") === "" ? first : null;
+      return searchParams.get("gc") === "" && searchParams.get("gs") === "" ? untaken : null;
     }
 
     opened() {
@@ -156,10 +186,12 @@
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = ({ data }) => dispatchEvent(new CustomEvent("mitoglance:source", { detail: data }));
       this.postMessage({ mitoglance: "page" }, [port2]);
+      void first.then((news) => news?.places && this.postMessage({ mitoglance: "places", places: news.places }));
       addEventListener("mitoglance:labels", () => this.postMessage({ mitoglance: "labels" }));
     }
   }
 
+  window.fetch = async (input, init) => taken(input, init) ?? realFetch(input, init);
   Object.defineProperty(window, "Worker", { value: GuardedWorker, configurable: true });
   Object.defineProperty(window, "EventSource", { value: PollingEventSource, configurable: true });
 })();

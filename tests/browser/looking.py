@@ -12,7 +12,8 @@ Voxel = Sequence[float]
 TIMEOUT_S = 60.0
 
 _BRIDGE = """async () => {
-    const { Bridge } = await import("/static/js/bridge.js");
+    const { src } = document.querySelector("script[type=module]");
+    const { Bridge } = await import(new URL("bridge.js", src));
     window.testBridge ??= new Bridge(window.viewer, "mitochondria");
 }"""
 

@@ -18,6 +18,7 @@ from looking import (
     point_at,
     view_state,
     wait_for,
+    wait_ready,
     wait_until,
 )
 from playwright.sync_api import Page, Request, Route
@@ -180,15 +181,26 @@ def test_the_first_poll_runs_ahead_of_the_viewer_which_asks_itself_where_that_fa
         else:
             route.continue_()
 
+    described: list[str] = []
+    page.on("request", lambda r: described.append(r.url) if r.url.endswith("/info") else None)
     page.route("**/events/**", fail_once)
     open_volume(page, labelled.url, "tissue")
     # Only the viewer knows its own name.
     assert ["&c=" in url or "?c=" in url for url in asked[:2]] == [False, True]
+    infos = [f"{labelled.url}/{kind}/tissue/info" for kind in ("image", "labels")]
+    assert sorted(described) == infos
     asked[:] = [""]
+    described.clear()
     page.reload()
     wait_for(page, "window.viewer?.layerManager.managedLayers.length > 1")
+    wait_ready(page)
     assert "gs=&" in asked[1]
     assert all("gs=&" not in url for url in asked[2:])
+    # Its answer said how the layers are described, once: whoever asks again is told what is so now.
+    assert not described
+    twice = "Promise.all([1, 2].map(() => fetch('/labels/tissue/info'))).then((all) => all.length)"
+    assert page.evaluate(twice) == 2
+    assert described == [infos[1]] * 2
 
 
 def test_a_link_recolours_in_the_next_frame_and_asks_for_no_chunk(

@@ -143,7 +143,12 @@ def test_the_landmark_of_every_format_is_drawn_at_its_nanometre(
     shot: Callable[..., Path],
 ) -> None:
     page.set_viewport_size({"width": 1300, "height": 860})
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/direct/" in r.url else None)
     open_direct(page, labelled.url, "there")
+    wait_ready(page)
+    # How each is described and where its chunks are came with the state.
+    assert not [url for url in asked if not url.endswith("/where")]
     look_at(page, [begin + 1 for begin, _ in BOX], 0.25)
     shot("labels-read-directly")
     formats |= labels

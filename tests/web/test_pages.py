@@ -2,15 +2,20 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from web_client import Api, V, expect_error
 
 from app import create_app
 from app.config import Config
+from app.neuroglancer import IMMUTABLE
+from app.own_files import OwnFiles, static_folder
 
 SHARES = "/api/v1/shares"
 
@@ -126,8 +131,8 @@ def test_a_page_runs_no_script_but_ours(client: FlaskClient) -> None:
     for tag in re.findall(r"<script[^>]*>", page.text):
         assert 'src="/' in tag or 'type="application/json"' in tag
     order = re.findall(r'src="([^"]+)"', page.text)
-    assert order[0] == "/static/js/shim.js"
-    assert order[-1] == "/static/js/main.js"
+    assert re.fullmatch("/own/[0-9a-f]{12}/js/shim.js", order[0])
+    assert order[-1] == order[0].replace("shim", "main")
 
 
 def test_names_cannot_break_out_of_the_page(client: FlaskClient) -> None:
@@ -142,6 +147,30 @@ def test_our_own_files_are_asked_for_again_and_rarely_sent_again(client: FlaskCl
     assert answer.headers["Cache-Control"] == "no-cache"
     again = client.get("/static/app.css", headers={"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
+
+
+def test_our_own_files_are_kept_for_ever_under_the_name_of_what_they_all_are(
+    client: FlaskClient, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = client.get(client.get("/d/cell").headers["Location"]).text
+    addresses = re.findall(r'(?:src|href)="(/own/[^"]+)"', page)
+    assert len(addresses) == 4
+    for address in addresses:
+        answer = client.get(address)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, IMMUTABLE)
+        assert answer.data == client.get(f"/static/{address.split('/', 3)[3]}").data
+    other = client.get("/own/000000000000/app.css")
+    assert (other.status_code, other.headers["Cache-Control"]) == (200, "no-cache")
+    for outside in ("/own/000000000000/../boot.py", "/own/000000000000/%2e%2e/boot.py", "/own/x/"):
+        assert client.get(outside).status_code == 404
+    # A file changes: so does the address of all, and the old one is asked for again.
+    folder = shutil.copytree(static_folder(), tmp_path / "static")
+    files = OwnFiles(Flask("own", static_folder=str(folder)))
+    before = files.state()
+    (folder / "js" / "main.js").write_text("changed")
+    assert files.state() == before
+    monkeypatch.setattr("app.own_files._LOOKED_AT_S", 0)
+    assert files.state() != before
 
 
 def share(api: Api, **more: object) -> dict[str, Any]:
