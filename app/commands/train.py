@@ -50,6 +50,28 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--start", type=Path, metavar="WEIGHTS", help="Weights (.pt) to begin with."
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="WEIGHTS",
+        help="Weights (.pt) of a network to learn from as well: what it sees from eight sides.",
+    )
+    parser.add_argument(
+        "--trust",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="How much the teacher counts beside the labels, 0 to 1; 0.5.",
+    )
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="NPZ",
+        help="Sections that nobody has labelled, to learn from as the teacher sees them; may be "
+        "given several times.",
+    )
     parser.add_argument("--iterations", type=int, help="Batches to learn from.")
     parser.add_argument("--learning-rate", type=float, help="The highest one; it falls to 0.")
     parser.add_argument("--warm-up", type=float, help="Share of the batches until then, 0 to 1.")
@@ -63,11 +85,15 @@ def run(args: argparse.Namespace) -> int:
     """Train, writing the curve as it grows."""
     # torch costs seconds and hundreds of megabytes: only this command pays for it.
     from segmentation_backend.training.config import research_run, small_run
+    from segmentation_backend.training.teaching import with_teacher
     from segmentation_backend.training.train import train
 
     base = (research_run if args.recipe == "research" else small_run)(args.output, args.data)
     said = {name: getattr(args, name) for name in _CHANGES if getattr(args, name) is not None}
     config = replace(base, **said)
+    if args.teacher is not None or args.unlabelled:
+        config = with_teacher(config, args.teacher, args.trust, args.unlabelled)
+        say("The teacher looks at the sections first; that takes some seconds for each.")
     with progress_bar("Training") as progress:
         weights = train(config, _reporter(config.iterations, progress))
     say(f"Weights: {weights}")

@@ -19,6 +19,7 @@ from segmentation_backend.training.scoring import (
     score,
     score_box,
 )
+from segmentation_backend.training.teaching import with_teacher
 from segmentation_backend.training.train import Progress, train
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "score_box",
     "small_run",
     "train",
+    "with_teacher",
 ]

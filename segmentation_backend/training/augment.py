@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ class LabelledSlice:
     """float32, mean 0 and standard deviation 1 over the volume."""
     labels: NDArray[np.int32]
     ignore: NDArray[np.bool_]
+    foreground: Image | None = None
+    """How likely each pixel is mitochondrion; None: as the labels say."""
 
 
 def augment(
@@ -59,7 +61,7 @@ def augment(
 ) -> LabelledSlice:
     """Return a random square crop of `side` pixels of a slice, changed in shape and in grey."""
     crop = warp(source, side, config, rng)
-    return LabelledSlice(degrade(crop.image, config, rng), crop.labels, crop.ignore)
+    return replace(crop, image=degrade(crop.image, config, rng))
 
 
 def warp(
@@ -95,6 +97,9 @@ def warp(
         image=_resample(image[None], where, "bilinear")[0],
         labels=picked[0].astype(np.int32),
         ignore=picked[1] > 0.5,
+        foreground=None
+        if source.foreground is None
+        else _resample(source.foreground[None], where, "bilinear")[0],
     )
 
 

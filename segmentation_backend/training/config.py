@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.errors import ErrorKind, InvalidInputError, NotFoundError
 from segmentation_backend.models.mitonet import MitoNetConfig
 from segmentation_backend.models.published import EMBEDDED
 from segmentation_backend.training.augment import Augmentation
@@ -31,9 +31,10 @@ class TrainingVolume:
     name: str
     image: Path
     """NPZ with `em` (z, y, x)."""
-    labels: Path
+    labels: Path | None
     """NPZ with `inst` (z, y, x; 0 = background) and perhaps `ignore` (1 = unknown), which may
-    cover only the first sections."""
+    cover only the first sections; None where nobody has labelled it, and the teacher alone says
+    what is there."""
     training: tuple[int, int]
     """First section and the one after the last; planes of all three axes are cut from this box."""
     validation: tuple[int, int] = (0, 0)
@@ -41,6 +42,27 @@ class TrainingVolume:
     """How often it is drawn, relative to the other sources."""
     axes: tuple[int, ...] = (0, 1, 2)
     """The axes that planes are cut across; 0 alone where sections are far thicker than pixels."""
+    trust: float = 0.0
+    """How much the teacher's word counts beside the labels in what is foreground, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be learned from."""
+        if not 0 <= self.trust <= 1:
+            raise InvalidInputError(
+                f"trust must be at least 0 and at most 1, not {self.trust}.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        if self.labels is None and (self.axes != (0,) or self.validation[1] > self.validation[0]):
+            raise InvalidInputError(
+                f"{self.name} has no labels: planes can be cut across axis 0 only, and no section "
+                "can be held out.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a teacher has a say in what is learned."""
+        return self.labels is None or self.trust > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +92,9 @@ class TrainingConfig:
     """Side of a crop in pixels, a multiple of 16."""
     start: Path | None = None
     """Weights to begin with, a file that `train` or the package holds; None for random ones."""
+    teacher: Path | None = None
+    """Weights of a network whose view of the sections is learned from, as `training.teaching`
+    says, by each volume's `trust`; a file like `start`."""
     learning_rate: float = 3e-3
     warm_up: float = 0.3
     """Share of the iterations in which the learning rate rises; it falls in the others."""
@@ -85,7 +110,29 @@ class TrainingConfig:
     threads: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse a run that cannot work."""
+        """Refuse a run that cannot work; NotFoundError where weights are absent."""
+        self._check_numbers()
+        for file in (self.start, self.teacher):
+            if file is not None and not file.is_file():
+                raise NotFoundError(
+                    f"There are no weights {file}; give a .pt file that `train` wrote, or one of "
+                    "the package's.",
+                    ErrorKind.PATH_NOT_FOUND,
+                )
+        taught = [volume.name for volume in self.volumes if volume.is_taught]
+        if taught and self.teacher is None:
+            raise InvalidInputError(
+                f"{', '.join(taught)} shall be learned from as a teacher sees them; give the "
+                "teacher's weights (--teacher).",
+                ErrorKind.INVALID_PARAMETER,
+            )
+        if not self.volumes and self.synthetic is None:
+            raise InvalidInputError(
+                "There is nothing to train on; give volumes or a synthetic set.",
+                ErrorKind.INVALID_PARAMETER,
+            )
+
+    def _check_numbers(self) -> None:
         if self.crop < 32 or self.crop % 16:
             raise InvalidInputError(
                 f"crop must be a multiple of 16 and at least 32, not {self.crop}.",
@@ -108,22 +155,21 @@ class TrainingConfig:
                 f"{self.learning_rate} and {self.warm_up}.",
                 ErrorKind.INVALID_PARAMETER,
             )
-        if not self.volumes and self.synthetic is None:
-            raise InvalidInputError(
-                "There is nothing to train on; give volumes or a synthetic set.",
-                ErrorKind.INVALID_PARAMETER,
-            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as JSON, without the folders it happened to be in; weights by SHA-256."""
         value = asdict(self)
         del value["output"]
-        start = self.start
-        value["start"] = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
+        for name in ("start", "teacher"):
+            value[name] = None if value[name] is None else _sha256(value[name])
         for volume in value["volumes"]:
             volume["image"] = volume["image"].name
-            volume["labels"] = volume["labels"].name
+            volume["labels"] = volume["labels"] and volume["labels"].name
         return value
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def fibsem_volumes(data: Path) -> tuple[TrainingVolume, ...]:

@@ -24,6 +24,7 @@ __all__ = [
     "load_validation",
     "load_volumes",
     "normalise",
+    "read_image",
     "read_volume",
 ]
 
@@ -40,13 +41,16 @@ class LabelledVolume:
     weight: float
     axes: tuple[int, ...] = (0, 1, 2)
     """The axes that planes are cut across."""
+    foreground: NDArray[np.float32] | None = None
+    """How likely each voxel is mitochondrion, where that is another than what the labels say."""
 
     def slice_at(self, axis: int, index: int) -> LabelledSlice:
         """Return the plane across `axis` (0 = xy, 1 = xz, 2 = yz)."""
         image, labels, ignore = (
             np.take(a, index, axis) for a in (self.image, self.labels, self.ignore)
         )
-        return LabelledSlice(image, labels, ignore)
+        likely = None if self.foreground is None else np.take(self.foreground, index, axis)
+        return LabelledSlice(image, labels, ignore, likely)
 
 
 def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -83,7 +87,13 @@ def draw_batch(volumes: Sequence[LabelledVolume], config: TrainingConfig, number
         crop = augment(source, config.crop, config.augmentation, rng)
         images.append(crop.image)
         targets.append(
-            make_targets(crop.labels, crop.ignore, config.heatmap_sigma, config.favour_small)
+            make_targets(
+                crop.labels,
+                crop.ignore,
+                config.heatmap_sigma,
+                config.favour_small,
+                crop.foreground,
+            )
         )
     return _collate(images, targets)
 
@@ -104,6 +114,11 @@ def _collate(images: list[NDArray[np.float32]], targets: list[Targets]) -> Batch
     )
 
 
+def read_image(image: Path) -> NDArray[Any]:
+    """Return the grey values (z, y, x) of an NPZ file; errors as `read_volume`."""
+    return _read_required(image, "em")
+
+
 def read_volume(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     """Return grey values, instances (0 = background) and what is unknown, each (z, y, x).
 
@@ -115,15 +130,18 @@ def read_volume(image: Path, labels: Path) -> tuple[NDArray[Any], NDArray[Any], 
 
 
 def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolume:
-    em, labels, ignore = read_volume(volume.image, volume.labels)
+    # Without labels the image is asked for them, and its name stands in the error.
+    file = volume.labels or volume.image
+    em, labels, ignore = read_volume(volume.image, file)
     first, end = sections
     if labels.shape[1:] != em.shape[1:] or end > len(labels):
         raise FormatError(
-            f"{volume.labels.name} has labels of shape {labels.shape}, which do not cover sections "
+            f"{file.name} has labels of shape {labels.shape}, which do not cover sections "
             f"{first} to {end - 1} of an image of shape {em.shape}; choose other sections.",
             ErrorKind.UNSUPPORTED_FORMAT,
         )
     box = slice(first, end)
+    likely = _read_array(file, "foreground")
     return LabelledVolume(
         volume.name,
         normalise(em)[box],
@@ -131,6 +149,7 @@ def _load_box(volume: TrainingVolume, sections: tuple[int, int]) -> LabelledVolu
         ignore[box],
         volume.weight,
         volume.axes,
+        None if likely is None else likely[box].astype(np.float32) / np.float32(255),
     )
 
 

@@ -26,6 +26,9 @@ class LossWeights:
     points: float = 1.0
     hardest: float = 0.2
     """Share of the pixels, the worst ones, that the semantic loss looks at."""
+    overlap: float = 0.0
+    """Of one minus the overlap (intersection over union) of the foreground, as a part of the
+    semantic loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Batch:
 def losses(output: dict[str, Tensor], batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
     """Return the weighted losses by name, and their sum as `total`, of a training-mode output."""
     parts = {
-        "semantic": weights.semantic * _semantic(output["sem_logits"], batch, weights.hardest),
+        "semantic": weights.semantic * _semantic(output["sem_logits"], batch, weights),
         "heatmap": weights.heatmap * _heatmap(output["ctr_hmp"], batch),
         "offsets": weights.offsets * _offsets(output["offsets"], batch),
         "points": weights.points * _points(output["sem_points"], output["point_coords"], batch),
@@ -60,15 +63,26 @@ def losses(output: dict[str, Tensor], batch: Batch, weights: LossWeights) -> dic
     return parts
 
 
-def _semantic(coarse: Tensor, batch: Batch, hardest: float) -> Tensor:
-    """Return the mean cross entropy of the hardest pixels of the batch (bootstrapping)."""
+def _semantic(coarse: Tensor, batch: Batch, weights: LossWeights) -> Tensor:
+    """Return the mean cross entropy of the hardest pixels of the batch (bootstrapping).
+
+    With `weights.overlap` the Jaccard metric loss is added (Wang et al., NeurIPS 2023), which is
+    one minus the overlap where the foreground is certain, and is least at the foreground's own
+    probabilities where it is not.
+    """
     logits = functional.interpolate(
         coarse, size=batch.foreground.shape[2:], mode="bilinear", align_corners=False
     )
     each = functional.binary_cross_entropy_with_logits(
         logits, batch.foreground, weight=batch.weight, reduction="none"
     )
-    return each.flatten().topk(max(1, int(hardest * each.numel()))).values.mean()
+    hardest = each.flatten().topk(max(1, int(weights.hardest * each.numel()))).values.mean()
+    if weights.overlap == 0:
+        return hardest
+    found, truth = logits.sigmoid() * batch.weight, batch.foreground * batch.weight
+    apart = (found - truth).abs().sum()
+    both = found.sum() + truth.sum()
+    return hardest + weights.overlap * 2 * apart / (both + apart).clamp(min=1)
 
 
 def _heatmap(centres: Tensor, batch: Batch) -> Tensor:

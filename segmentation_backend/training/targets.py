@@ -34,7 +34,8 @@ class Targets:
     """The answers for one crop of H x W pixels, all float32."""
 
     foreground: NDArray[np.float32]
-    """(H, W), 1 in mitochondria; with `favour_small` not in the seam where two touch."""
+    """(H, W), 1 in mitochondria, or how likely they are; with `favour_small` 0 in the seam where
+    two touch."""
     weight: NDArray[np.float32]
     """(H, W), 0 where the label is unknown, else 1; with `favour_small` more in narrow clefts."""
     heatmap: NDArray[np.float32]
@@ -84,12 +85,18 @@ def centres_of(objects: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 def make_targets(
-    labels: NDArray[Any], ignore: NDArray[np.bool_], sigma: float, favour_small: bool = False
+    labels: NDArray[Any],
+    ignore: NDArray[np.bool_],
+    sigma: float,
+    favour_small: bool = False,
+    foreground: NDArray[np.float32] | None = None,
 ) -> Targets:
     """Return the answers for a crop of `labels` (H, W), sides multiples of 4.
 
     `ignore` marks unknown pixels, `sigma` is the width of a centre's Gaussian in pixels. With
     `favour_small` small mitochondria count as much as large ones, and so do clefts between two.
+    `foreground` (H, W), 0 to 1, is how likely each pixel is mitochondrion, where that is known
+    better than from `labels`.
     """
     objects = split_components(labels)
     centres = centres_of(objects)
@@ -110,7 +117,7 @@ def make_targets(
     offsets = np.moveaxis(padded[coarse], -1, 0) - grid
     inside = (coarse > 0) & known
     plain = Targets(
-        foreground=(objects > 0).astype(np.float32),
+        foreground=(objects > 0).astype(np.float32) if foreground is None else foreground,
         weight=(~ignore).astype(np.float32),
         heatmap=blocks.mean(axis=(1, 3), dtype=np.float32),
         heatmap_weight=known.astype(np.float32),

@@ -23,6 +23,7 @@ from segmentation_backend.training.dataset import (
     load_volumes,
 )
 from segmentation_backend.training.losses import losses
+from segmentation_backend.training.teaching import taught
 
 __all__ = ["Progress", "train"]
 
@@ -147,7 +148,7 @@ def train(
     config.output.mkdir(parents=True, exist_ok=True)
     run = _Run(config)
     run.restore()
-    volumes, validation = load_volumes(config), load_validation(config)
+    volumes, validation = load_volumes(taught(config)), load_validation(config)
     curve = _read_curve(config, run.iteration)
     end = config.iterations if stop_after is None else min(stop_after, config.iterations)
     recent: list[dict[str, float]] = []

@@ -67,6 +67,9 @@ def test_a_name_made_from_the_path_gives_way_to_another_volume(
         (["train", "--output", "run", "--crop", "33"], "crop"),
         (["train", "--output", "run", "--warm-up", "2"], "warm_up"),
         (["train", "--output", "run", "--recipe", "research"], "--data"),
+        (["train", "--output", "run", "--start", "absent.pt"], "absent.pt"),
+        (["train", "--output", "run", "--teacher", "absent.pt"], "--unlabelled"),
+        (["train", "--output", "run", "--unlabelled", "absent.npz"], "absent.npz"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_exit_code_1(
