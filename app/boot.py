@@ -53,6 +53,7 @@ def _models(parts: Services) -> list[dict[str, Any]]:
             "is_research_only": spec.is_research_only,
             "voxel_size_nm": spec.voxel_size_nm,
             "classes": [spec.class_names.get(label, str(label)) for label in spec.labels],
+            "parameters": dict(spec.parameters),
             "is_default": position == 0,
         }
         for position, spec in enumerate(parts.workspace.models())

@@ -59,7 +59,11 @@ def region(name: str, body: Values) -> ResponseReturnValue:
         Field("mode", "text", "slice, stack or orthoplane; with a view, box means stack."),
         *REGION_FIELDS,
         *_READ_AS,
-        Field("parameters", "object", "Inference parameters that differ from the defaults."),
+        Field(
+            "parameters",
+            "object",
+            "Inference parameters that differ from the model's own, and the defaults.",
+        ),
         Field("existing", "text", "replace-unedited (without it), fill-empty or replace-all."),
         Field(
             "grey_range",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -108,6 +109,7 @@ def parse_manifest(text: str, name: str) -> Manifest:
         quantized_url=quantized if quantized and "://" in quantized else None,
         quantized_sha256=_digest(ours, "sha256_quantized", name),
         activation=_activation(ours.get("activation", "none"), name),
+        parameters=_parameters(ours.get("parameters"), name),
     )
     return Manifest(spec, model, quantized)
 
@@ -134,6 +136,7 @@ def render_manifest(spec: ModelSpec) -> str:
             "licence": spec.licence,
             "voxel_size_nm": spec.voxel_size_nm,
             "activation": spec.activation,
+            "parameters": dict(spec.parameters),
             "sha256": spec.sha256,
             "sha256_quantized": spec.quantized_sha256,
         },
@@ -251,6 +254,21 @@ def _activation(value: object, name: str) -> str:
     if value not in ACTIVATIONS:
         raise _refusal(name, f"activation must be {' or '.join(ACTIVATIONS)}, not {value!r}")
     return str(value)
+
+
+def _parameters(value: object, name: str) -> dict[str, float | bool]:
+    """Return inference parameters; whether there are such is not known here."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else []
+    wrong = [key for key, item in pairs if not isinstance(key, str) or not _is_finite(item)]
+    if wrong or not isinstance(value, Mapping | None):
+        raise _refusal(
+            name, f"parameters must be names, each with a number, true or false, not {value!r}"
+        )
+    return dict(pairs)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _digest(document: Mapping[str, Any], key: str, name: str) -> str | None:

@@ -25,7 +25,8 @@ RESEARCH = ModelSpec(
     voxel_size_nm=10.0,
     origin=Origin.PACKAGE,
     file_name="mitoglance_research.pt",
-    sha256="8d700cf7b73fb370f3b91296c902cfc83e6c6154e06caad17fb3cbb2c9878b4d",
+    sha256="5b0c38aa50866ef968bba0a957dba32e2e5c498dbfb8c2c4900bee875e969ada",
+    parameters={"test_time_augmentation": True, "confidence_thr": 0.45},
 )
 
 

@@ -77,6 +77,9 @@ class ModelSpec:
     quantized_sha256: str | None = None
     activation: str = "none"
     """What turns an affinity network's values into 0..1: nothing, or a sigmoid."""
+    parameters: Mapping[str, float | bool] = field(default_factory=dict)
+    """Inference parameters that this network does better with than with the program's defaults;
+    what somebody asks for stands above them."""
 
     @property
     def is_torchscript(self) -> bool:
@@ -181,6 +184,7 @@ class ModelSpec:
             "labels": list(self.labels),
             "thing_list": list(self.thing_list),
             "activation": self.activation,
+            "parameters": dict(self.parameters),
             "url": self.url,
             "sha256": self.sha256,
         }

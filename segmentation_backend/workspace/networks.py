@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from segmentation_backend.errors import ErrorKind, InvalidInputError
+from segmentation_backend.errors import ErrorKind, FormatError, InvalidInputError
 from segmentation_backend.geometry import Roi, nearest_level
 from segmentation_backend.inference.exact_parameters import EXACT_DEFAULTS, ExactParameters
 from segmentation_backend.inference.parameters import InferenceParameters
@@ -96,11 +96,12 @@ def chosen_parameters(
 ) -> InferenceParameters:
     """Return the parameters of a run, those that are not given as the preset has them.
 
-    InvalidInputError for a preset that there is not, or that cannot be followed: with a 3D network,
-    or where engine or contrast (`others_given`) are not its own.
+    Without a preset, as the model does best. FormatError where its description names parameters
+    that there are not. InvalidInputError for a preset that there is not, or that cannot be
+    followed: with a 3D network, or where engine or contrast (`others_given`) are not its own.
     """
     if preset is None:
-        return InferenceParameters.from_json(given)
+        return InferenceParameters.from_json({**_usual_parameters(spec), **given})
     check_choice("preset", preset, (EMPANADA_EXACT,))
     if spec.kind is not ModelKind.PANOPTIC or others_given:
         raise InvalidInputError(
@@ -111,6 +112,19 @@ def chosen_parameters(
     chosen = InferenceParameters.from_json({**EXACT_DEFAULTS, **given})
     ExactParameters.of(chosen)
     return chosen
+
+
+def _usual_parameters(spec: ModelSpec) -> Mapping[str, Any]:
+    """Return what the model's description says, so that nobody is blamed for it but the file."""
+    try:
+        InferenceParameters.from_json(spec.parameters)
+    except InvalidInputError as error:
+        raise FormatError(
+            f"The description of the model {spec.name} has parameters that cannot be: {error} "
+            "Correct the file, or choose another model.",
+            ErrorKind.UNSUPPORTED_FORMAT,
+        ) from error
+    return spec.parameters
 
 
 def open_network(name: str, engine: str, level: Roi, models_dir: Path) -> OpenedNetwork:

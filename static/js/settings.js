@@ -194,10 +194,22 @@ export function shortText({ name, label, kind, unit, options }, value) {
 
 /**
  * @param {Setting[]} settings
- * @param {string | null} text what was kept
- * @returns {SettingValues} every value: what was kept where it is still right, else the default
+ * @param {SettingValues} own what the chosen model does better with
+ * @returns {Setting[]} the same with these as defaults, where they can be
  */
-export function restored(settings, text) {
+export function usualFor(settings, own) {
+  return settings.map((setting) => {
+    const usual = own[setting.name];
+    return usual === undefined || problemOf(setting, usual) !== null ? setting : { ...setting, default: usual };
+  });
+}
+
+/**
+ * @param {Setting[]} settings
+ * @param {string | null} text what was kept
+ * @returns {SettingValues} what somebody chose, where it is still right
+ */
+export function chosenBefore(settings, text) {
   /** @type {SettingValues} */
   let kept = {};
   try {
@@ -205,10 +217,10 @@ export function restored(settings, text) {
   } catch {
     // Not ours, or cut short: as if nothing had been kept.
   }
-  return Object.fromEntries(settings.map((setting) => {
+  return Object.fromEntries(settings.flatMap((setting) => {
     const value = kept[setting.name];
     const isRight = value !== undefined && problemOf(setting, value) === null;
-    return [setting.name, isRight ? value : setting.default];
+    return isRight ? [[setting.name, value]] : [];
   }));
 }
 

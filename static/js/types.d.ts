@@ -27,6 +27,8 @@ export interface ModelInfo {
   voxel_size_nm: number | null;
   /** What it finds. */
   classes: string[];
+  /** Those of a segmentation that it does better with than with the usual ones. */
+  parameters: { [name: string]: number | boolean };
   is_default: boolean;
   is_research_only: boolean;
 }

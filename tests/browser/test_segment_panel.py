@@ -253,6 +253,35 @@ def kept_values(page: Page) -> dict[str, Any]:
     return found
 
 
+def test_a_model_has_its_own_defaults_and_a_choice_against_them_is_kept(
+    opened: Page, labelled: Server, sent: list[dict[str, Any]], shot: Callable[..., Path]
+) -> None:
+    models, mirrors = opened.get_by_label("Model"), opened.get_by_label("Mirror images")
+    chips = opened.locator(".parameters .chip")
+    unfold(opened)
+    assert not mirrors.is_checked()
+    models.select_option("mitoglance_research")
+    assert mirrors.is_checked()
+    assert chips.count() == 0
+    mirrors.uncheck()
+    assert chips.all_inner_texts() == ["not mirror images"]
+    mirrors.scroll_into_view_if_needed()
+    shot("segment-own-defaults")
+    models.select_option("mitoglance_small")
+    assert not mirrors.is_checked()
+    assert chips.count() == 0
+    opened.reload()
+    models.wait_for()
+    models.select_option("mitoglance_research")
+    unfold(opened)
+    assert not mirrors.is_checked()
+    tile(opened, "Slice").click()
+    ended(opened)
+    assert sent[0]["parameters"] == {"test_time_augmentation": False}
+    opened.get_by_role("button", name="Reset").click()
+    assert mirrors.is_checked()
+
+
 def test_asking_first_changes_nothing_and_do_it_does_it(
     opened: Page, labelled: Server, sent: list[dict[str, Any]], shot: Callable[..., Path]
 ) -> None:

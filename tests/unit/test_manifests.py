@@ -91,6 +91,11 @@ def test_what_is_missing_has_a_safe_default():
         ("{model: a.pth, mitoglance: {sha256: abc}}", "sha256"),
         ("{model: a.pth, mitoglance: {voxel_size_nm: -1}}", "voxel_size_nm"),
         ("{model: a.pth, mitoglance: {activation: relu}}", "activation"),
+        ("{model: a.pth, mitoglance: {parameters: 3}}", "parameters"),
+        ("{model: a.pth, mitoglance: {parameters: []}}", "parameters"),
+        ("{model: a.pth, mitoglance: {parameters: {1: 2}}}", "parameters"),
+        ("{model: a.pth, mitoglance: {parameters: {min_size: large}}}", "parameters"),
+        ("{model: a.pth, mitoglance: {parameters: {min_size: .nan}}}", "parameters"),
     ],
 )
 def test_a_wrong_description_is_refused_with_the_key(text, reason):
@@ -104,7 +109,11 @@ def test_a_written_description_reads_as_the_same_model():
     text = (
         "model: a.pth\nmodel_quantized: b.pth\nclass_names: {3: nucleus, 1: mito}\nlabels: [3, 1]"
     )
-    spec = parse_manifest(text + "\nmitoglance: {kind: affinity3d, voxel_size_nm: 16}", "a").spec
+    ours = (
+        "{kind: affinity3d, voxel_size_nm: 16, parameters: {min_size: 90, fine_boundaries: true}}"
+    )
+    spec = parse_manifest(f"{text}\nmitoglance: {ours}", "a").spec
+    assert spec.parameters == {"min_size": 90, "fine_boundaries": True}
     spec = dataclasses.replace(spec, sha256="ab" * 32, quantized_sha256="cd" * 32)
     assert parse_manifest(render_manifest(spec), "a").spec == spec
 

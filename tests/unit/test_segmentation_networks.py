@@ -217,6 +217,34 @@ def test_what_is_cut_keeps_its_class(workspace: Workspace) -> None:
     workspace.undo("cell", ANA)
 
 
+def test_a_model_brings_its_own_parameters_and_what_is_asked_for_stands_above_them(
+    workspace: Workspace,
+) -> None:
+    own = "padding_factor: 16\nmitoglance: {parameters: {%s}}\n"
+    sure = own % "confidence_thr: 0.8, test_time_augmentation: true"
+    save(workspace.models_dir, "sure", Bright(), sure)
+    save(workspace.models_dir, "strange", Bright(), own % "confidence_thr: 8")
+
+    def planned(
+        model: str = "sure", preset: str | None = None, **given: float
+    ) -> dict[str, object]:
+        plan = workspace.plan_segmentation(
+            "cell", SECTION, model=model, preset=preset, parameters=given
+        )
+        return plan.parameters.to_json()
+
+    usual = planned("bright")
+    assert planned() == {**usual, "confidence_thr": 0.8, "test_time_augmentation": True}
+    other = planned(confidence_thr=0.5, test_time_augmentation=False, min_area=7)
+    assert other == {**usual, "min_area": 7}
+    # empanada has no such thing, and is compared with as it is.
+    exact = planned(preset="empanada-exact")
+    assert (exact["confidence_thr"], exact["test_time_augmentation"]) == (0.5, False)
+    with pytest.raises(FormatError, match=r"model strange .*confidence_thr must be"):
+        planned("strange")
+    assert run(workspace, SECTION, model="sure").provenance["parameters"]["confidence_thr"] == 0.8
+
+
 @pytest.mark.parametrize("preset", [None, "empanada-exact"])
 def test_stacks_are_kept_beside_the_result_and_never_written(
     preset: str | None, workspace: Workspace

@@ -1,11 +1,12 @@
 /** The form of parameters: folded, with what differs from the defaults always in sight. */
 
 import { button, h } from "../dom.js";
-import { CONTRAST, VOXEL_SIZE, differing, optionsOf, problemOf, restored, settingGroups, shortText } from "../settings.js";
+import { CONTRAST, VOXEL_SIZE, chosenBefore, differing, optionsOf, problemOf, settingGroups, shortText, usualFor } from "../settings.js";
 
 /**
  * @typedef {import("../types.js").Setting} Setting
  * @typedef {import("../types.js").SettingValue} SettingValue
+ * @typedef {import("../types.js").SettingValues} SettingValues
  * @typedef {{setting: Setting, row: HTMLElement, input: HTMLInputElement | HTMLSelectElement,
  *   say: (problem: string | null) => void}} Field
  */
@@ -86,11 +87,18 @@ export function makeParameters({ api, bridge, store }, onChange) {
   const { session } = store.state;
   const keptAs = `mitoglance-parameters:${api.prefix}/${session.volume}`;
   const groups = settingGroups(session);
-  const settings = groups.flatMap(([, members]) => members);
-  const values = restored(settings, localStorage.getItem(keptAs));
+  const everyModels = groups.flatMap(([, members]) => members);
+  /** What somebody chose, whichever model was chosen then. */
+  const chosen = chosenBefore(everyModels, localStorage.getItem(keptAs));
+  /** With the chosen model's own defaults. */
+  let settings = everyModels;
+  /** @type {SettingValues} */
+  let values = {};
   /** @type {Map<string, Field>} */
   const fields = new Map(settings.map((setting) => [setting.name, makeField(setting, () => take(setting.name))]));
   let seenRange = "";
+  /** @type {string | undefined} */
+  let shownModel;
   const shownRange = h("p", { class: "setting-note", attributes: { hidden: true } });
   const chips = h("span", { class: "chips" });
   const reset = button({ label: "Reset", kind: "small quiet", title: "Every parameter as it was at first", onClick: () => restore() });
@@ -145,17 +153,23 @@ export function makeParameters({ api, bridge, store }, onChange) {
     if (field === undefined) return;
     const value = read(field);
     if (problemOf(field.setting, value) === null) {
-      values[name] = value;
+      // What the model has by itself is no choice.
+      if (value === field.setting.default) delete chosen[name];
+      else chosen[name] = value;
+      weigh();
       keep();
     }
     draw();
     onChange();
   }
 
+  function weigh() {
+    values = Object.fromEntries(settings.map(({ name, default: usual }) => [name, name in chosen ? chosen[name] ?? null : usual]));
+  }
+
   function keep() {
-    const changed = differing(settings, values);
-    if (Object.keys(changed).length === 0) localStorage.removeItem(keptAs);
-    else localStorage.setItem(keptAs, JSON.stringify(changed));
+    if (Object.keys(chosen).length === 0) localStorage.removeItem(keptAs);
+    else localStorage.setItem(keptAs, JSON.stringify(chosen));
   }
 
   function fill() {
@@ -164,7 +178,8 @@ export function makeParameters({ api, bridge, store }, onChange) {
   }
 
   function restore() {
-    for (const { name, default: usual } of settings) values[name] = usual;
+    for (const name of Object.keys(chosen)) delete chosen[name];
+    weigh();
     keep();
     fill();
     onChange();
@@ -183,6 +198,7 @@ export function makeParameters({ api, bridge, store }, onChange) {
     seenRange = range;
     draw();
   });
+  weigh();
   fill();
 
   return {
@@ -206,9 +222,19 @@ export function makeParameters({ api, bridge, store }, onChange) {
       const nm = values[VOXEL_SIZE];
       return typeof nm === "number" ? { voxel_size_nm: nm } : {};
     },
-    /** @param {number | null} nm the chosen model's voxel size */
-    setModelVoxelSize(nm) {
+    /** @param {import("../types.js").ModelInfo | null} model the chosen one: its voxel size, its usual parameters */
+    setModel(model) {
+      if (model?.name === shownModel) return;
+      shownModel = model?.name;
+      const nm = model?.voxel_size_nm ?? null;
       fields.get(VOXEL_SIZE)?.input.setAttribute("placeholder", nm === null ? "" : String(nm));
+      settings = usualFor(everyModels, model?.parameters ?? {});
+      for (const setting of settings) {
+        const field = fields.get(setting.name);
+        if (field !== undefined) field.setting = setting;
+      }
+      weigh();
+      fill();
     },
     /** @param {boolean} isLocked */
     lock(isLocked) {

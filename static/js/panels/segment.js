@@ -222,12 +222,9 @@ export function mountSegment(root, context) {
 
   function changed() {
     if (running === null && !isAsking) status.show("");
-    parameters.setModelVoxelSize(modelVoxelSize());
+    parameters.setModel(store.state.session.models.find(({ name }) => name === model.value) ?? null);
     void measure();
   }
-
-  const modelVoxelSize = () =>
-    store.state.session.models.find(({ name }) => name === model.value)?.voxel_size_nm ?? null;
 
   let measured = 0;
   /** Ask the server what each tile would segment from here, once the image is there to look at. */
