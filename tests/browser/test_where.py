@@ -109,8 +109,11 @@ def test_a_drawn_box_is_segmented_and_may_be_corrected_in_numbers(
     ended(opened)
     assert sent[-1]["within"]["box"]["offset"] == [drawn[4], drawn[2], drawn[0]]
     assert newest(labelled)["provenance"]["roi"] == sent[-1]["within"]["box"]
+    # Numbers that are written stand in for corners that were to be marked.
+    opened.locator(".outline .button").click()
     numbers.fill("x 60-99, z 40-50")
     numbers.press("Tab")
+    assert opened.locator(".outline-hint").is_hidden()
     wait_until(opened, lambda: "40×192×11" in tile(opened, "Box"), 5, "the numbers are taken")
     assert numbers.input_value() == "x 60-99, y 0-191, z 40-50"
     numbers.fill("x 60-")
@@ -136,11 +139,12 @@ def test_a_polygon_over_listed_sections_is_one_operation(
     opened: Page, labelled: Server, sent: list[dict[str, Any]], shot: Callable[..., Path]
 ) -> None:
     head = labelled.head("tissue")
+    # What can but be drawn is being drawn at once: Q marks a corner, not a split.
     opened.get_by_label("Where").select_option("polygon")
-    opened.locator(".outline .button").click()
     corners = [(48, 40, 60), (48, 140, 50), (48, 150, 140), (48, 70, 150)]
-    for corner in corners[:2]:
-        mark(opened, corner)
+    mark(opened, corners[0], "q")
+    mark(opened, corners[1])
+    assert "split" not in json.dumps(opened.evaluate("testBridge.viewState().layers"))
     opened.keyboard.press("Enter")
     assert "three corners" in opened.locator(".toast").inner_text()
     opened.keyboard.press("Escape")
@@ -177,6 +181,5 @@ def test_the_choice_is_seen_in_the_other_theme(
     open_volume(page, labelled.url, "tissue")
     page.get_by_label("Where").select_option("polygon")
     page.locator(".where .field input").fill("10, 20-30, 45")
-    page.locator(".outline .button").click()
     page.wait_for_timeout(400)
     shot("where-light")

@@ -31,7 +31,7 @@ const SECTIONS_HELP = "Sections such as 10, 20-30, 45. Slice segments each for i
  */
 export function makeWhere({ bridge, store, notify }, onChange) {
   const { bounds } = store.state.session;
-  const select = h("select", { attributes: { "aria-label": "Where" }, on: { change: () => choose(place()) } },
+  const select = h("select", { attributes: { "aria-label": "Where" }, on: { change: () => chosen() } },
     ...PLACES.map(([value, text]) => h("option", { text, attributes: { value } })));
   const sections = h("input", {
     title: SECTIONS_HELP,
@@ -83,6 +83,12 @@ export function makeWhere({ bridge, store, notify }, onChange) {
     onChange();
   }
 
+  /** A box can be written as well; a polygon that is not there yet can but be drawn. */
+  function chosen() {
+    choose(place());
+    if (place() === "polygon" && kept.polygon === null) begin();
+  }
+
   /** @param {Place} kind */
   function choose(kind) {
     corners = null;
@@ -130,7 +136,7 @@ export function makeWhere({ bridge, store, notify }, onChange) {
   function write() {
     const box = boxFromText(numbers.value, bounds);
     numbers.setAttribute("aria-invalid", String(box === null && numbers.value.trim() !== ""));
-    if (box !== null) keep({ box });
+    if (box !== null) finish({ box });
     else onChange();
   }
 
